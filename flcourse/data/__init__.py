@@ -1,0 +1,1 @@
+"""Where pictures come from: real sets, drawn stand-ins, and the augmentation that varies them (training wing)."""

@@ -1,0 +1,96 @@
+"""Pictures in and out of files, and the one warp that cuts a crop: shared by training and by use (OpenCV and NumPy).
+
+A picture is `(H, W, 3)` uint8, **RGB**; OpenCV's BGR lives only inside the functions that call it.
+"""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from flcourse.errors import CourseError
+from flcourse.files import atomic_write
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def decode_picture(data: bytes, name: str) -> np.ndarray:
+    """Decode a JPEG, PNG, WebP, BMP or TIFF to `(H, W, 3)` uint8 RGB, turned upright by its EXIF orientation.
+
+    `name` is what errors call the picture. Raises `CourseError` where `data` is not a picture.
+    """
+    if not data:
+        raise CourseError(f"{name}: the file is empty, expected a picture (JPEG, PNG, WebP, ...)")
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # e.g. more pixels than OpenCV's limit
+        bgr = None
+    if bgr is None:
+        raise CourseError(f"{name}: not a picture that can be read, expected JPEG, PNG, WebP, BMP or TIFF")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def read_picture(path: str | os.PathLike) -> np.ndarray:
+    """Read a picture file to `(H, W, 3)` uint8 RGB, upright. Raises `CourseError` naming the file.
+
+    The bytes are read by Python, because OpenCV's own reader fails on non-ASCII paths on Windows.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise CourseError(f"{path}: {error.strerror or error}, expected a picture") from error
+    return decode_picture(data, str(path))
+
+
+def write_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
+    """Write an `(H, W, 3)` RGB or `(H, W)` grey uint8 picture; the suffix chooses the format; the write is atomic."""
+    path = Path(path)
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    done, data = cv2.imencode(path.suffix, bgr)
+    if not done:
+        raise CourseError(f"{path}: OpenCV cannot write this format, expected .png or .jpg")
+    atomic_write(path, data.tobytes())
+
+
+def warp(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """Resample `picture` by a (2, 3) matrix from picture to output pixels into a `size` x `size` uint8 picture.
+
+    One `cv2.warpAffine`, bilinear, the picture's edge pixels repeated outside (black corners hurt training). Bilinear
+    sampling looks at 2 x 2 pixels only and would alias where the output is coarser than half the picture; there the
+    needed region is first averaged over k x k blocks, a step whose exact map is multiplied into the same matrix.
+    """
+    step = 1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))  # picture pixels for each output pixel
+    k = int(step)
+    if k >= 2:
+        picture, matrix = _shrink_region(picture, matrix, size, k)
+    return cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _shrink_region(picture: np.ndarray, matrix: np.ndarray, size: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The part of `picture` that the output needs, averaged over k x k blocks, and the matrix from there."""
+    linear = np.linalg.inv(matrix[:, :2])
+    corners = (np.array([[0, 0], [size, 0], [0, size], [size, size]]) - 0.5 - matrix[:, 2]) @ linear.T
+    height, width = picture.shape[:2]
+    margin = 2 * k  # so that bilinear sampling at the rim still finds true neighbours
+    low = np.floor(corners.min(axis=0)).astype(int) - margin
+    high = np.ceil(corners.max(axis=0)).astype(int) + margin
+    left, top = (int(v) for v in np.clip(low, 0, (width - 1, height - 1)))
+    right, bottom = (int(v) for v in np.clip(high, (left + 1, top + 1), (width, height)))
+    region = picture[top:bottom, left:right]
+    # Whole blocks only: a rim of less than k pixels is filled by repeating the edge.
+    pad_y, pad_x = -region.shape[0] % k, -region.shape[1] % k
+    if pad_y or pad_x:
+        region = cv2.copyMakeBorder(region, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE)
+    small = cv2.resize(region, (region.shape[1] // k, region.shape[0] // k), interpolation=cv2.INTER_AREA)
+    # A small pixel u has its centre at region pixel k u + (k - 1) / 2: x = k u + (k - 1) / 2 + left.
+    shrunk = matrix.copy()
+    shrunk[:, :2] *= k
+    shrunk[:, 2] += matrix[:, :2] @ (left + (k - 1) / 2, top + (k - 1) / 2)
+    return small, shrunk
+
+
+def to_input(crop: np.ndarray) -> np.ndarray:
+    """An RGB or grey uint8 crop to what the networks take: grey float32 in [-1, 1], shape (1, H, W)."""
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) if crop.ndim == 3 else crop
+    return (grey.astype(np.float32) / 127.5 - 1)[None]  # (1, H, W)

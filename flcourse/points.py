@@ -1,0 +1,146 @@
+"""The 68-point scheme, face boxes and square crops: the geometry everything else stands on (NumPy only).
+
+A point (x, y) is in pixels, **integers at pixel centres**: (0, 0) is the centre of the top-left pixel, and a picture W
+pixels wide spans -0.5 ... W - 0.5. A map between frames is a (2, 3) matrix, as `cv2.warpAffine` takes it, so pictures
+and points always move by the same numbers.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+N_POINTS = 68
+
+# The parts of iBUG's mark-up (Sagonas et al., 2013), each an ordered run of indices. "Right" is the person's own right,
+# which is on the left of the picture.
+PARTS = {
+    "jaw": range(0, 17),
+    "right_brow": range(17, 22),
+    "left_brow": range(22, 27),
+    "nose_bridge": range(27, 31),
+    "nose_base": range(31, 36),
+    "right_eye": range(36, 42),
+    "left_eye": range(42, 48),
+    "outer_lips": range(48, 60),
+    "inner_lips": range(60, 68),
+}
+CLOSED_PARTS = ("right_eye", "left_eye", "outer_lips", "inner_lips")  # drawn as rings, the others as open lines
+OUTER_EYE_CORNERS = (36, 45)  # their distance is the "eye distance" that errors are stated in
+
+# MIRROR[i] is the point that stands where point i stood once the picture is flipped left to right.
+_PAIRS = [
+    *((i, 16 - i) for i in range(8)),  # jaw; 8, the chin, is its own twin
+    *((17 + i, 26 - i) for i in range(5)),  # brows
+    *((31 + i, 35 - i) for i in range(2)),  # nose base
+    *((36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)),  # eyes
+    *((48, 54), (49, 53), (50, 52), (59, 55), (58, 56)),  # outer lips
+    *((60, 64), (61, 63), (67, 65)),  # inner lips
+]
+MIRROR = np.arange(N_POINTS)
+for _i, _j in _PAIRS:
+    MIRROR[_i], MIRROR[_j] = _j, _i
+
+# The crop the network sees: a square this many times the face box, its centre lowered by this part of the box, because
+# the file's boxes end at the chin and often above it.
+CROP_SCALE = 1.25
+CROP_LOWER = 0.1
+
+
+class Box(NamedTuple):
+    """A face box in pixels: it covers the pixels `left` ... `left + width - 1` and `top` ... `top + height - 1`."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Centre (x, y), integers at pixel centres."""
+        return self.left + (self.width - 1) / 2, self.top + (self.height - 1) / 2
+
+    @property
+    def side(self) -> float:
+        """Side in pixels of the square of equal area: what a box that is not square counts as."""
+        return float(np.sqrt(self.width * self.height))
+
+    @classmethod
+    def around(cls, centre: tuple[float, float], side: float) -> "Box":
+        """The square box of a centre and a side, the inverse of `centre` and `side`."""
+        return cls(centre[0] - (side - 1) / 2, centre[1] - (side - 1) / 2, side, side)
+
+
+def tight_box(points: np.ndarray) -> Box:
+    """The smallest upright rectangle around `points` (N, 2), as papers crop their test faces."""
+    left, top = points.min(axis=0)
+    right, bottom = points.max(axis=0)
+    return Box(float(left), float(top), float(right - left + 1), float(bottom - top + 1))
+
+
+def crop_matrix(
+    box: Box,
+    size: int,
+    *,
+    rotation: float = 0.0,
+    scale: float = 1.0,
+    offset: tuple[float, float] = (0.0, 0.0),
+    mirror: bool = False,
+) -> np.ndarray:
+    """The (2, 3) float64 matrix from picture pixels to the pixels of the `size` x `size` crop about `box`.
+
+    `rotation` turns the face counter-clockwise as seen, in degrees; `scale` above 1 makes the face larger in the crop;
+    `offset` (x, y) moves the crop's centre over the picture, in parts of the box's side; `mirror` flips the crop last
+    (the points' order must then be changed by `MIRROR`, which `move_points` does).
+    """
+    side = box.side * CROP_SCALE / scale
+    centre_x = box.centre[0] + offset[0] * box.side
+    centre_y = box.centre[1] + (CROP_LOWER + offset[1]) * box.side
+    factor = size / side
+    cos, sin = np.cos(np.deg2rad(rotation)) * factor, np.sin(np.deg2rad(rotation)) * factor
+    linear = np.array([[cos, sin], [-sin, cos]])  # y points down, so counter-clockwise as seen has +sin at the top
+    middle = (size - 1) / 2
+    matrix = np.column_stack([linear, middle - linear @ (centre_x, centre_y)])
+    if mirror:
+        matrix[0] = -matrix[0]
+        matrix[0, 2] += size - 1  # x' = size - 1 - x
+    return matrix
+
+
+def is_mirroring(matrix: np.ndarray) -> bool:
+    """Whether a (2, 3) matrix flips the picture."""
+    return bool(np.linalg.det(matrix[:, :2]) < 0)
+
+
+def move_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points (..., 68, 2) moved by a (2, 3) matrix; where it mirrors, also put in their new order by `MIRROR`."""
+    moved = points @ matrix[:, :2].T + matrix[:, 2]
+    return moved[..., MIRROR, :] if is_mirroring(matrix) else moved
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+    """The (2, 3) matrix that undoes `matrix`."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
+def to01(points_crop: np.ndarray, size: int) -> np.ndarray:
+    """Crop pixels to normalised points: 0 and 1 are the crop's outer edges."""
+    return (points_crop + 0.5) / size
+
+
+def from01(points01: np.ndarray, size: int) -> np.ndarray:
+    """Normalised points to crop pixels, the inverse of `to01`."""
+    return points01 * size - 0.5
+
+
+class BoxMap(NamedTuple):
+    """How one source's face boxes become file-like boxes: move by parts of the side, then scale the side."""
+
+    scale: float
+    dx: float
+    dy: float
+
+    def __call__(self, box: Box) -> Box:
+        """The square box in the iBUG file's convention (brows to chin) for a box of this source."""
+        x, y = box.centre
+        return Box.around((x + self.dx * box.side, y + self.dy * box.side), box.side * self.scale)

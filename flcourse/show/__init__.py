@@ -1,0 +1,1 @@
+"""Figures and widgets: the only package code that imports matplotlib and ipywidgets."""
