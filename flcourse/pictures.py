@@ -11,6 +11,7 @@ import numpy as np
 
 from flcourse.errors import CourseError
 from flcourse.files import atomic_write
+from flcourse.points import apply, compose, invert
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -61,33 +62,32 @@ def warp(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     needed region is first averaged over k x k blocks, a step whose exact map is multiplied into the same matrix.
     """
     step = 1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))  # picture pixels for each output pixel
-    k = int(step)
-    if k >= 2:
-        picture, matrix = _shrink_region(picture, matrix, size, k)
+    if step >= 2:
+        corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) - 0.5
+        needed = apply(corners, invert(matrix))
+        k = int(step)
+        # A margin, so that bilinear sampling at the rim still finds true neighbours.
+        picture, to_picture = shrink_region(picture, needed.min(axis=0) - 2 * k, needed.max(axis=0) + 2 * k, k)
+        matrix = compose(matrix, to_picture)
     return cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _shrink_region(picture: np.ndarray, matrix: np.ndarray, size: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The part of `picture` that the output needs, averaged over k x k blocks, and the matrix from there."""
-    linear = np.linalg.inv(matrix[:, :2])
-    corners = (np.array([[0, 0], [size, 0], [0, size], [size, size]]) - 0.5 - matrix[:, 2]) @ linear.T
+def shrink_region(picture: np.ndarray, low: np.ndarray, high: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the part of `picture` from point `low` to point `high` and average it over blocks of k x k pixels.
+
+    Returns the small picture and the (2, 3) matrix from its pixels to those of `picture`. What lies outside the
+    picture is left out; a rim narrower than a block is filled by repeating the edge.
+    """
     height, width = picture.shape[:2]
-    margin = 2 * k  # so that bilinear sampling at the rim still finds true neighbours
-    low = np.floor(corners.min(axis=0)).astype(int) - margin
-    high = np.ceil(corners.max(axis=0)).astype(int) + margin
-    left, top = (int(v) for v in np.clip(low, 0, (width - 1, height - 1)))
-    right, bottom = (int(v) for v in np.clip(high, (left + 1, top + 1), (width, height)))
+    left, top = (int(v) for v in np.clip(np.floor(low), 0, (width - 1, height - 1)))
+    right, bottom = (int(v) for v in np.clip(np.ceil(high) + 1, (left + 1, top + 1), (width, height)))
     region = picture[top:bottom, left:right]
-    # Whole blocks only: a rim of less than k pixels is filled by repeating the edge.
     pad_y, pad_x = -region.shape[0] % k, -region.shape[1] % k
     if pad_y or pad_x:
         region = cv2.copyMakeBorder(region, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE)
     small = cv2.resize(region, (region.shape[1] // k, region.shape[0] // k), interpolation=cv2.INTER_AREA)
-    # A small pixel u has its centre at region pixel k u + (k - 1) / 2: x = k u + (k - 1) / 2 + left.
-    shrunk = matrix.copy()
-    shrunk[:, :2] *= k
-    shrunk[:, 2] += matrix[:, :2] @ (left + (k - 1) / 2, top + (k - 1) / 2)
-    return small, shrunk
+    middle = (k - 1) / 2  # a block's centre, from its first pixel's
+    return small, np.array([[k, 0, left + middle], [0, k, top + middle]], float)
 
 
 def to_input(crop: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ for _i, _j in _PAIRS:
 
 # The crop the network sees: a square this many times the face box, its centre lowered by this part of the box, because
 # the file's boxes end at the chin and often above it.
-CROP_SCALE = 1.25
+CROP_SCALE = 1.3
 CROP_LOWER = 0.1
 
 
@@ -106,15 +106,20 @@ def crop_matrix(
     return matrix
 
 
-def is_mirroring(matrix: np.ndarray) -> bool:
-    """Whether a (2, 3) matrix flips the picture."""
-    return bool(np.linalg.det(matrix[:, :2]) < 0)
+def apply(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points (..., 2) moved by a (2, 3) matrix; their order stays."""
+    return points @ matrix[:, :2].T + matrix[:, 2]
 
 
 def move_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points (..., 68, 2) moved by a (2, 3) matrix; where it mirrors, also put in their new order by `MIRROR`."""
-    moved = points @ matrix[:, :2].T + matrix[:, 2]
-    return moved[..., MIRROR, :] if is_mirroring(matrix) else moved
+    """The 68 points (..., 68, 2) moved by a (2, 3) matrix and, where it mirrors, put in their new order by `MIRROR`."""
+    moved = apply(points, matrix)
+    return moved[..., MIRROR, :] if np.linalg.det(matrix[:, :2]) < 0 else moved
+
+
+def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The (2, 3) matrix that does what `first` and then `second` do."""
+    return np.column_stack([second[:, :2] @ first[:, :2], apply(first[:, 2], second)])
 
 
 def invert(matrix: np.ndarray) -> np.ndarray:

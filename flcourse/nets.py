@@ -1,0 +1,217 @@
+"""The course's networks, read top to bottom: Xception with its three flows and its two heads.
+
+Xception: F. Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017, figure 5. Numbers in
+comments are the channels and sizes at full width for a 299 px picture, as in the paper.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from flcourse.points import N_POINTS
+
+HEADS = ("regression", "heatmap")
+
+
+class SeparableConv2d(nn.Sequential):
+    """A 3x3 convolution in two steps: one 3x3 filter for each channel, then 1x1 across channels.
+
+    (N, in, H, W) -> (N, out, H, W). It has 9 in + in out weights where a dense 3x3 convolution has 9 in out.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+
+
+class Block(nn.Module):
+    """Separable convolutions with batch norm, each after a ReLU, an optional 2x pooling, and a residual around it all.
+
+    `channels` lists the channels before, between and after the convolutions. With `stride=2`, or where the channels
+    change, the residual is a 1x1 convolution, else the input itself.
+    """
+
+    def __init__(self, *channels: int, stride: int = 1, relu_first: bool = True) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i, (inner, outer) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
+            if i > 0 or relu_first:
+                layers.append(nn.ReLU())
+            layers += [SeparableConv2d(inner, outer), nn.BatchNorm2d(outer)]
+        if stride == 2:
+            layers.append(nn.MaxPool2d(3, stride=2, padding=1))
+        self.body = nn.Sequential(*layers)
+        self.residual: nn.Module = nn.Identity()
+        if stride == 2 or channels[0] != channels[-1]:
+            self.residual = nn.Sequential(
+                nn.Conv2d(channels[0], channels[-1], 1, stride=stride, bias=False), nn.BatchNorm2d(channels[-1])
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + self.residual(x)
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, as the nearest multiple of 8 (fast on every processor), at least 8."""
+    return max(8, round(channels * width / 8) * 8)
+
+
+class EntryFlow(nn.Module):
+    """Two plain convolutions and three pooling blocks: (N, in, 299, 299) -> (N, 728, 19, 19), stride 16."""
+
+    def __init__(self, in_channels: int, width: float) -> None:
+        super().__init__()
+        c32, c64, c128, c256, c728 = (scaled(c, width) for c in (32, 64, 128, 256, 728))
+        # The paper's stem has no padding; with it every size is halved exactly, and maps line up with the picture.
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, c32, 3, stride=2, padding=1, bias=False),  # (N, 32, 150, 150)
+            nn.BatchNorm2d(c32),
+            nn.ReLU(),
+            nn.Conv2d(c32, c64, 3, padding=1, bias=False),  # (N, 64, 150, 150)
+            nn.BatchNorm2d(c64),
+            nn.ReLU(),
+        )
+        self.block1 = Block(c64, c128, c128, stride=2, relu_first=False)  # (N, 128, 75, 75); a ReLU came just before
+        self.block2 = Block(c128, c256, c256, stride=2)  # (N, 256, 38, 38)
+        self.block3 = Block(c256, c728, c728, stride=2)  # (N, 728, 19, 19)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The features at stride 16 and, for the heatmap head, those at stride 8."""
+        stride8 = self.block2(self.block1(self.stem(x)))
+        return self.block3(stride8), stride8
+
+
+class MiddleFlow(nn.Sequential):
+    """The same residual block of three separable convolutions, eight times over: (N, 728, 19, 19) throughout."""
+
+    def __init__(self, width: float, blocks: int = 8) -> None:
+        c728 = scaled(728, width)
+        super().__init__(*(Block(c728, c728, c728, c728) for _ in range(blocks)))
+
+
+class ExitFlow(nn.Sequential):
+    """The last residual block and two wide separable convolutions: (N, 728, 19, 19) -> (N, 2048, 10, 10).
+
+    `stride=1` leaves the pooling out and the maps at 19 x 19, for a head that needs to know where things are.
+    """
+
+    def __init__(self, width: float, stride: int = 2) -> None:
+        c728, c1024, c1536, c2048 = (scaled(c, width) for c in (728, 1024, 1536, 2048))
+        super().__init__(
+            Block(c728, c728, c1024, stride=stride),
+            SeparableConv2d(c1024, c1536),
+            nn.BatchNorm2d(c1536),
+            nn.ReLU(),
+            SeparableConv2d(c1536, c2048),
+            nn.BatchNorm2d(c2048),
+            nn.ReLU(),
+        )
+
+
+class Landmarks(NamedTuple):
+    """What a landmark network says of N crops."""
+
+    points01: Tensor  # (N, 68, 2), normalised to the crop
+    logits: Tensor | None  # (N, 68, h, w) heatmaps before their softmax; None from the regression head
+
+
+class RegressionHead(nn.Module):
+    """The original's head: average over all places, then one linear layer: (N, c, h, w) -> 68 points."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_channels, 2 * N_POINTS)
+        nn.init.constant_(self.linear.bias, 0.5)  # begin in the middle of the crop
+
+    def forward(self, features: Tensor, stride8: Tensor) -> Landmarks:
+        pooled = features.mean(dim=(2, 3))  # (N, c)
+        return Landmarks(self.linear(pooled).unflatten(1, (N_POINTS, 2)), None)
+
+
+class HeatmapHead(nn.Module):
+    """One map for each point, at stride 8, and the soft-argmax of each map.
+
+    The exit flow's features are doubled in size and joined with the entry flow's at stride 8, which still know fine
+    detail. The maps reach `RING` cells beyond the crop on each side, because chins and cheeks often do.
+    """
+
+    RING = 1
+
+    def __init__(self, in_channels: int, stride8_channels: int, channels: int = 128) -> None:
+        super().__init__()
+        self.up = nn.Sequential(nn.Conv2d(in_channels, 4 * channels, 1, bias=False), nn.PixelShuffle(2))
+        self.lateral = nn.Conv2d(stride8_channels, channels, 1, bias=False)
+        self.join = nn.Sequential(
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.ZeroPad2d(self.RING),
+            SeparableConv2d(channels, channels),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        )
+        self.maps = nn.Conv2d(channels, N_POINTS, 1)
+
+    def forward(self, features: Tensor, stride8: Tensor) -> Landmarks:
+        joined = self.up(features) + self.lateral(stride8)  # (N, 128, size / 8, size / 8)
+        logits = self.maps(self.join(joined)).float()  # (N, 68, size / 8 + 2, size / 8 + 2)
+        return Landmarks(soft_argmax(logits, self.RING), logits)
+
+
+def cell_centres(cells: int, ring: int, like: Tensor) -> Tensor:
+    """Where the `cells` columns (or rows) of a map lie, in parts of the crop; `ring` of them on each side outside."""
+    inside = cells - 2 * ring
+    return (torch.arange(cells, dtype=torch.float32, device=like.device) - ring + 0.5) / inside
+
+
+def soft_argmax(logits: Tensor, ring: int) -> Tensor:
+    """The mean position under each map's softmax: (N, 68, h, w) -> (N, 68, 2), x then y, normalised to the crop.
+
+    Differentiable, and finer than a cell (Nibali et al., "Numerical Coordinate Regression", 2018).
+    """
+    probabilities = logits.flatten(2).softmax(dim=2).unflatten(2, logits.shape[2:])
+    x = (probabilities.sum(dim=2) * cell_centres(logits.shape[3], ring, logits)).sum(dim=2)
+    y = (probabilities.sum(dim=3) * cell_centres(logits.shape[2], ring, logits)).sum(dim=2)
+    return torch.stack([x, y], dim=2)
+
+
+# Within this many cells of its mean, a map that is as sharp as training asks for has 95.6 % of its probability.
+CONFIDENCE_CELLS = 2.5
+
+
+def confidence(output: Landmarks, ring: int = HeatmapHead.RING) -> Tensor:
+    """How sure a heatmap network is of each crop, (N,) in [0, 1].
+
+    The part of each map's probability that lies near its own mean, averaged over the 68 maps: sharp single peaks give
+    almost 1, maps that are blurred or have several peaks give less. It is not calibrated: not a probability.
+    """
+    height, width = output.logits.shape[2:]
+    x = cell_centres(width, ring, output.logits) - output.points01[..., :1]  # (N, 68, w)
+    y = cell_centres(height, ring, output.logits) - output.points01[..., 1:]  # (N, 68, h)
+    x, y = x * (width - 2 * ring), y * (height - 2 * ring)  # in cells
+    near = x[:, :, None, :] ** 2 + y[:, :, :, None] ** 2 <= CONFIDENCE_CELLS**2  # (N, 68, h, w)
+    probabilities = output.logits.flatten(2).softmax(dim=2).view_as(near)
+    return (probabilities * near).sum(dim=(2, 3)).mean(dim=1)
+
+
+class Xception(nn.Module):
+    """The full Xception as a landmark network: (N, in_channels, size, size) in [-1, 1] -> `Landmarks`.
+
+    `width` multiplies every layer's channels. `head="regression"` pools and applies a linear layer, as the original
+    project does; `head="heatmap"` keeps the exit flow at stride 16 and takes the soft-argmax of 68 maps at stride 8.
+    """
+
+    def __init__(self, in_channels: int = 1, width: float = 1.0, head: str = "heatmap", middle_blocks: int = 8) -> None:
+        super().__init__()
+        if head not in HEADS:
+            raise ValueError(f"head={head!r}, expected one of {', '.join(HEADS)}")
+        self.entry = EntryFlow(in_channels, width)
+        self.middle = MiddleFlow(width, middle_blocks)
+        self.exit = ExitFlow(width, stride=2 if head == "regression" else 1)
+        features = scaled(2048, width)
+        self.head = RegressionHead(features) if head == "regression" else HeatmapHead(features, scaled(256, width))
+
+    def forward(self, x: Tensor) -> Landmarks:
+        stride16, stride8 = self.entry(x)
+        return self.head(self.exit(self.middle(stride16)), stride8)

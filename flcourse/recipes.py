@@ -1,0 +1,272 @@
+"""How the course trains landmark networks: the original's recipe and ours, their losses, and networks on disk."""
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from onnx import numpy_helper
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from flcourse import metrics
+from flcourse.data.augment import Augment
+from flcourse.data.ibug import Face, FaceDataset, split_faces
+from flcourse.errors import CourseError
+from flcourse.files import atomic_write
+from flcourse.nets import HeatmapHead, Landmarks, RegressionHead, Xception, cell_centres, confidence
+from flcourse.points import CROP_SCALE, OUTER_EYE_CORNERS
+from flcourse.train import Config, Device, Task, fit, read_checkpoint
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a landmark training computes, besides the faces."""
+
+    size: int  # of the crop, px
+    width: float  # of the network
+    head: str
+    loss: str  # a key of `LOSSES`
+    config: Config
+    augment: Augment
+    val_fraction: float = 0.1  # of the photographs, held out of the training file to pick the best checkpoint
+
+    def network(self) -> Xception:
+        """A network with random weights drawn from the recipe's seed."""
+        torch.manual_seed(self.config.seed)
+        return Xception(width=self.width, head=self.head)
+
+    def describe(self) -> dict:
+        """The recipe as plain values, flat, as checkpoints store it."""
+        return {**asdict(self), "config": asdict(self.config), "augment": asdict(self.augment)}
+
+
+RECIPES = {
+    # The original project's training, figure by figure: 299 px, full width, MSE, Adam 7.5e-4, batch 32, 30 epochs.
+    "original": Recipe(
+        size=299,
+        width=1.0,
+        head="regression",
+        loss="mse",
+        config=Config(epochs=30, batch_size=32, optimizer="adam", lr=7.5e-4),
+        augment=Augment(rotation=5, offset=0.03, random_crop=0.1, brightness=0.2, contrast=0.2, saturation=0.2),
+    ),
+    # What landmarks need, for a laptop: a head that keeps places, L1-like loss, wide augmentation, a schedule, an average.
+    "course": Recipe(
+        size=112,
+        width=0.5,
+        head="heatmap",
+        loss="heatmap",
+        config=Config(
+            epochs=80, batch_size=32, optimizer="adamw", lr=1.5e-3, weight_decay=0.01, schedule="one_cycle", ema=0.998
+        ),
+        augment=Augment(
+            rotation=18,
+            scale=0.1,
+            offset=0.05,
+            mirror=0.5,
+            brightness=0.3,
+            contrast=0.3,
+            saturation=0.3,
+            blur=0.2,
+            noise=8,
+            occlusion=0.3,
+        ),
+    ),
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name. Raises `CourseError` listing the names there are."""
+    if name not in RECIPES:
+        raise CourseError(f"unknown recipe {name!r}, expected one of {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def mse_loss(output: Landmarks, points01: Tensor) -> Tensor:
+    """Mean squared error of normalised points (N, 68, 2)."""
+    return F.mse_loss(output.points01, points01)
+
+
+def smooth_l1_loss(output: Landmarks, points01: Tensor) -> Tensor:
+    """Absolute error of normalised points, quadratic below 1 % of the crop, so that the last pixel is not shaken."""
+    return F.smooth_l1_loss(output.points01, points01, beta=0.01)
+
+
+MAP_SIGMA = 1.0  # cells: what a map should look like around its point
+MAP_WEIGHT = 0.02  # brings the maps' term to the size of the points' (about 0.01 each, late in training)
+
+
+def heatmap_loss(output: Landmarks, points01: Tensor) -> Tensor:
+    """Smooth L1 of the points, plus the divergence of each map from a Gaussian about the true point.
+
+    The second term is Nibali et al.'s regulariser (2018), with Kullback-Leibler instead of Jensen-Shannon: it keeps
+    every map one sharp peak, which also is what makes `nets.confidence` mean something. Points beyond the maps have
+    only the first term.
+    """
+    ring = HeatmapHead.RING
+    height, width = output.logits.shape[2:]
+
+    def gaussian(cells: int, centre01: Tensor) -> Tensor:  # (N, 68) -> (N, 68, cells), sums to 1
+        offset = (cell_centres(cells, ring, centre01) - centre01[..., None]) * (cells - 2 * ring)
+        return (-(offset**2) / (2 * MAP_SIGMA**2)).softmax(dim=2)
+
+    x, y = points01.unbind(dim=2)
+    target = gaussian(height, y)[..., :, None] * gaussian(width, x)[..., None, :]  # (N, 68, h, w)
+    reach = ring / (width - 2 * ring)
+    inside = ((points01 > -reach) & (points01 < 1 + reach)).all(dim=2)  # (N, 68)
+    log_probabilities = output.logits.flatten(2).log_softmax(dim=2)
+    divergence = F.kl_div(log_probabilities, target.flatten(2), reduction="none").sum(dim=2)  # (N, 68)
+    return smooth_l1_loss(output, points01) + MAP_WEIGHT * (divergence * inside).mean()
+
+
+LOSSES: dict[str, Callable[[Landmarks, Tensor], Tensor]] = {
+    "mse": mse_loss,
+    "smooth_l1": smooth_l1_loss,
+    "heatmap": heatmap_loss,
+}
+
+
+@torch.no_grad()
+def measure_points(output: Landmarks, points01: Tensor) -> dict[str, Tensor]:
+    """NME (percent of the eye distance) and points within the original's radius (percent) of each crop, (N,)."""
+    distances = (output.points01 - points01).norm(dim=2)  # (N, 68), in parts of the crop
+    right, left = OUTER_EYE_CORNERS
+    eyes = (points01[:, right] - points01[:, left]).norm(dim=1)
+    # The crop is CROP_SCALE boxes wide; see metrics.within_radius. Exact where the crop was not rescaled at random.
+    radius = metrics.RADIUS / metrics.RADIUS_PICTURE * metrics.RADIUS_BOX / CROP_SCALE
+    return {"nme": 100 * distances.mean(dim=1) / eyes, "accuracy": 100 * (distances <= radius).float().mean(dim=1)}
+
+
+def train_landmarks(
+    faces: list[Face],
+    recipe: Recipe,
+    out: Path,
+    *,
+    start: nn.Module | None = None,
+    device: Device | None = None,
+    progress: bool = True,
+    **options: object,
+) -> tuple[Xception, list[dict]]:
+    """Train a landmark network on `faces` by a recipe, a part of them held out; see `train.fit` for what is written.
+
+    `start` gives the first weights instead of random ones; `options` go to `fit` (`resume`, `workers`, `stop`, ...).
+    Returns the network with its last weights and the history.
+    """
+    train_faces, val_faces = split_faces(faces, recipe.val_fraction, recipe.config.seed)
+    show = progress and (device is None or device.rank == 0)
+    train_set = FaceDataset(train_faces, recipe.size, recipe.augment, recipe.config.seed, progress=show)
+    val_set = FaceDataset(val_faces, recipe.size, progress=show)
+    model = recipe.network()
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    task = Task(LOSSES[recipe.loss], measure_points, best="nme", higher_is_better=False)
+    describe = {"recipe": recipe.describe(), "faces": [len(train_faces), len(val_faces)]}
+    history = fit(
+        model, task, train_set, val_set, recipe.config, out, describe=describe, device=device, progress=show, **options
+    )
+    return model, history
+
+
+def load_network(path: str | os.PathLike) -> tuple[Xception, dict]:
+    """A landmark network from a `.safetensors` file or a training's `last.pt`, in evaluation mode, and its metadata.
+
+    Weights stored in half precision are cast to float32. From a `last.pt` the moving average is taken where there is
+    one. Raises `CourseError` where the file is missing, truncated, a pickle of something else, or of another shape.
+    """
+    path = Path(path)
+    if path.suffix == ".pt":
+        checkpoint = read_checkpoint(path)
+        metadata = checkpoint["describe"]
+        state = checkpoint["model"]
+        if checkpoint["ema"]:
+            prefix = "module."
+            state = {k.removeprefix(prefix): v for k, v in checkpoint["ema"].items() if k.startswith(prefix)}
+    else:
+        metadata, state = _read_safetensors(path)
+    try:
+        recipe = metadata["recipe"]
+        network = Xception(width=float(recipe["width"]), head=recipe["head"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CourseError(f"{path}: holds weights, but not of one of flcourse's landmark networks") from error
+    try:
+        network.load_state_dict(state)  # copies into float32
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise CourseError(f"{path}: the weights are of another shape than Xception's ({first})") from error
+    return network.eval(), metadata
+
+
+def _read_safetensors(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    if not path.is_file():
+        raise CourseError(f"{path}: no such file, expected weights (.safetensors, .pt or .onnx)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {}).get("flcourse", "{}"))
+            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise CourseError(f"{path}: truncated, or not a safetensors file; not loaded") from error
+
+
+class _Exported(nn.Module):
+    """The network with the two outputs that the using wing reads."""
+
+    def __init__(self, network: Xception) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        output = self.network(crops)
+        if output.logits is None:
+            return (output.points01,)
+        return output.points01, confidence(output)
+
+
+def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = False) -> None:
+    """Write the network as ONNX: `crops` (N, 1, size, size) in [-1, 1] -> `points01` (N, 68, 2), `confidence` (N,).
+
+    `metadata` goes into the file's metadata under `flcourse`, as JSON; a regression network has no `confidence`.
+    With `half` the weights are stored in float16 and cast to float32 when the file is loaded: half the size, same speed.
+    """
+    size = metadata["recipe"]["size"]
+    outputs = ["points01"] if isinstance(network.head, RegressionHead) else ["points01", "confidence"]
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(
+            _Exported(network.eval()),
+            (torch.zeros(2, 1, size, size),),  # two, because the exporter takes a batch of one for a constant
+            input_names=["crops"],
+            output_names=outputs,
+            dynamic_shapes=({0: torch.export.Dim("faces")},),
+            dynamo=True,
+            verbose=False,
+        )
+        raw = Path(folder) / "network.onnx"
+        program.save(raw)
+        model = onnx.load(raw)
+    if half:
+        _store_half(model)
+    model.metadata_props.add(key="flcourse", value=json.dumps(metadata))
+    onnx.checker.check_model(model)
+    atomic_write(path, model.SerializeToString())
+
+
+def _store_half(model: onnx.ModelProto) -> None:
+    """Replace every large float32 initialiser by a float16 one and a Cast, which ONNX Runtime folds on loading."""
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size >= 1024:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+            casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

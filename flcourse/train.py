@@ -1,0 +1,408 @@
+"""One training loop for every task of the course: progress, history, best and last checkpoint, exact resume, torchrun.
+
+What a training computes depends on its `Config`, its data and the number of threads and processes, not on when it was
+interrupted: batches are drawn from (seed, epoch), augmentation from (seed, epoch, index), dropout from (seed, epoch,
+batch, process), and a checkpoint holds the rest.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import pickle
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from flcourse.errors import CourseError
+from flcourse.files import atomic_write
+
+CHECKPOINT_SECONDS = 300  # what an interrupted training loses at most, also in the middle of a long epoch
+
+
+@dataclass(frozen=True)
+class Config:
+    """How to train, whatever the network and the data. Stored in every checkpoint; `resume` demands the same."""
+
+    epochs: int = 30
+    batch_size: int = 32  # of all processes together
+    optimizer: str = "adam"  # or "adamw"
+    lr: float = 7.5e-4  # the highest, where the schedule changes it
+    weight_decay: float = 0.0
+    schedule: str = "constant"  # or "one_cycle": up for a tenth of the steps, then down to nothing by a cosine
+    ema: float = 0.0  # decay of the moving average of the weights that is evaluated and kept; 0: none
+    seed: int = 0
+
+
+class Task(NamedTuple):
+    """What is learned: a loss, what to measure, and which measure picks the best checkpoint."""
+
+    loss: Callable[[Any, Any], Tensor]  # (output, target) -> scalar, the batch's mean
+    measures: Callable[[Any, Any], dict[str, Tensor]]  # (output, target) -> one value an example, each (N,)
+    best: str  # a key of `measures`
+    higher_is_better: bool
+
+
+class Device(NamedTuple):
+    """Where this process trains, and which process of how many it is."""
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether mixed precision in bfloat16 is faster here: on recent NVIDIA cards, and on CPUs with AMX tiles."""
+        if self.device.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        return self.device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+@contextlib.contextmanager
+def choose_device(name: str | None = None) -> Iterator[Device]:
+    """The device called `name`, else the first of cuda, mps and cpu that there is; under torchrun, this process's."""
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if "RANK" not in os.environ:  # torchrun sets it
+        yield Device(torch.device(name))
+        return
+    cuda = name.startswith("cuda")
+    device = torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if cuda else name)
+    if cuda:
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield Device(device, torch.distributed.get_rank(), torch.distributed.get_world_size())
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def epoch_batches(examples: int, config: Config, epoch: int, rank: int = 0, world: int = 1) -> list[list[int]]:
+    """This process's batches of indices for an epoch: a permutation drawn from (seed, epoch), shared out evenly.
+
+    Examples that do not fill a last batch are left out of this epoch (batch norm wants full batches).
+    """
+    order = np.random.default_rng((config.seed, epoch)).permutation(examples).tolist()
+    size = min(config.batch_size, examples)
+    return [order[i : i + size][rank::world] for i in range(0, examples - size + 1, size)]
+
+
+def fit(
+    model: nn.Module,
+    task: Task,
+    train_set: Any,
+    val_set: Any,
+    config: Config,
+    out: Path | None = None,
+    *,
+    describe: dict | None = None,
+    resume: bool = False,
+    device: Device | None = None,
+    workers: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+    on_epoch: Callable[[list[dict]], None] = lambda history: None,
+    progress: bool = True,
+) -> list[dict]:
+    """Train `model` in place and return its history, one row of figures an epoch.
+
+    `train_set` and `val_set` are map-style datasets of (input, target) pairs; a `train_set` with an attribute `epoch`
+    is told each epoch's number. Where `out` is given it receives `last.pt` (everything `resume=True` needs),
+    `best.safetensors` (the weights best on `val_set`, with `describe` as metadata), `history.csv` and `history.json`.
+    The first Ctrl-C, or `stop()` turning true, ends after the batch at hand and keeps the checkpoint.
+    At the end `model` holds the last weights, those of the moving average where there is one.
+
+    Raises `CourseError` where `resume` finds no checkpoint or one of another configuration, and where the loss is no
+    longer a number.
+    """
+    device = device or Device(torch.device("cpu"))
+    run = _Run(model, task, train_set, config, out, describe or {}, device)
+    if resume:
+        run.load()
+    with _graceful_interrupt(device) as interrupted:
+        while run.epoch < config.epochs:
+            finished = run.train_epoch(train_set, workers, lambda: stop() or interrupted.is_set(), progress)
+            if not finished:
+                break
+            run.finish_epoch(val_set, progress)
+            if device.rank == 0:
+                on_epoch(run.history)
+    if run.ema:
+        model.load_state_dict(run.ema.module.state_dict())
+    return run.history
+
+
+class _Run:
+    """A training under way: everything that `last.pt` holds, and how to go on from it."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        train_set: Any,
+        config: Config,
+        out: Path | None,
+        describe: dict,
+        device: Device,
+    ) -> None:
+        self.task, self.config, self.describe, self.device = task, config, describe, device
+        self.out = out if device.rank == 0 else None  # one process writes
+        self.checkpoint = out / "last.pt" if out else None
+        self.model = model.to(device.device, memory_format=torch.channels_last)
+        self.parallel = self.model
+        if device.world > 1:
+            ids = [device.device.index] if device.device.type == "cuda" else None
+            self.parallel = DistributedDataParallel(self.model, device_ids=ids)
+        self.ema = AveragedModel(self.model, avg_fn=_ema(config.ema), use_buffers=True) if config.ema else None
+        self.optimizer = _optimizer(self.model, config)
+        self.steps = len(epoch_batches(len(train_set), config, 0))
+        self.scheduler = _scheduler(self.optimizer, config, self.steps)
+        self.epoch = self.batch = 0  # the next to train
+        self.sums: dict[str, float] = defaultdict(float)  # of this epoch so far; "n" counts examples, "s" seconds
+        self.history: list[dict] = []
+
+    def train_epoch(self, dataset: Any, workers: int, stop: Callable[[], bool], progress: bool) -> bool:
+        """Train what is left of the epoch; False where `stop` ended it before its end."""
+        batches = epoch_batches(len(dataset), self.config, self.epoch, self.device.rank, self.device.world)
+        if hasattr(dataset, "epoch"):
+            dataset.epoch = self.epoch
+        pinned = self.device.device.type == "cuda"
+        loader = DataLoader(dataset, batch_sampler=batches[self.batch :], num_workers=workers, pin_memory=pinned)
+        bar = tqdm(
+            total=self.steps,
+            initial=self.batch,
+            desc=f"epoch {self.epoch + 1}/{self.config.epochs}",
+            unit="batch",
+            leave=False,
+            disable=not progress or self.device.rank > 0,
+        )
+        self.model.train()
+        saved = last = time.monotonic()
+        with bar:
+            for inputs, targets in loader:
+                loss = self._step(inputs, targets)
+                self.batch += 1
+                now = time.monotonic()
+                self.sums["s"] += now - last
+                last = now
+                bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+                bar.update()
+                if stop():
+                    self.save()
+                    return False
+                if now - saved > CHECKPOINT_SECONDS:
+                    self.save()
+                    saved = now
+        return True
+
+    def _step(self, inputs: Tensor, targets: Tensor) -> float:
+        seed = np.random.SeedSequence((self.config.seed, self.epoch, self.batch, self.device.rank))
+        torch.manual_seed(int(seed.generate_state(1)[0]))  # dropout, if any
+        inputs, targets = (_to(t, self.device.device) for t in (inputs, targets))
+        with torch.autocast(self.device.device.type, torch.bfloat16, enabled=self.device.bfloat16):
+            output = self.parallel(inputs)
+            loss = self.task.loss(output, targets)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise CourseError(
+                f"epoch {self.epoch + 1}, batch {self.batch + 1}: the loss is {value}; lower the learning rate"
+            )
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        if self.ema:
+            self.ema.update_parameters(self.model)
+        _add(self.sums, value, self.task.measures(output, targets), len(inputs))
+        return value
+
+    def finish_epoch(self, val_set: Any, progress: bool) -> None:
+        """Evaluate, keep the weights if they are the best yet, and write history and checkpoint."""
+        if self.device.rank == 0:
+            judged = self.ema.module if self.ema else self.model
+            figures = evaluate(judged, self.task, val_set, self.config.batch_size, self.device.device)
+            n, seconds = self.sums.pop("n"), self.sums.pop("s")
+            row = {"epoch": self.epoch + 1, "lr": self.optimizer.param_groups[0]["lr"], "seconds": round(seconds, 2)}
+            row |= {f"train_{name}": value / n for name, value in self.sums.items()}
+            row |= {f"val_{name}": value for name, value in figures.items()}
+            self.history.append(row)
+            key = f"val_{self.task.best}"
+            best = max if self.task.higher_is_better else min
+            if self.out and row is best(self.history, key=lambda r: r[key]):
+                metadata = self.describe | {"epoch": row["epoch"], "figures": row}
+                atomic_write(self.out / "best.safetensors", pack_weights(judged, metadata))
+            if progress:
+                text = ", ".join(f"{name} {row[name]:.4g}" for name in row if name.startswith(("train_", "val_")))
+                tqdm.write(f"epoch {row['epoch']}/{self.config.epochs}: {text} ({seconds:.0f} s)")
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, defaultdict(float)
+        self.save()
+        if self.device.world > 1:
+            torch.distributed.barrier()
+
+    def save(self) -> None:
+        """Write `last.pt` and the history: atomic, so a kill at any moment leaves a whole checkpoint."""
+        if not self.out:
+            return
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "config": asdict(self.config),
+                "describe": self.describe,
+                "model": self.model.state_dict(),
+                "ema": self.ema.state_dict() if self.ema else None,
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler.state_dict(),
+                "epoch": self.epoch,
+                "batch": self.batch,
+                "sums": dict(self.sums),
+                "history": self.history,
+                "threads": torch.get_num_threads(),
+                "world": self.device.world,
+            },
+            buffer,
+        )
+        atomic_write(self.checkpoint, buffer.getvalue())
+        write_history(self.out, self.history)
+
+    def load(self) -> None:
+        """Go on from `last.pt`."""
+        if not self.checkpoint or not self.checkpoint.exists():
+            raise CourseError(f"{self.checkpoint}: no checkpoint to resume from; start without --resume")
+        state = read_checkpoint(self.checkpoint)
+        wanted = asdict(self.config) | self.describe
+        stored = state["config"] | state["describe"]
+        for name in sorted(wanted.keys() | stored.keys()):
+            if wanted.get(name) != stored.get(name):
+                raise CourseError(
+                    f"{self.checkpoint}: was trained with {name}={stored.get(name)!r}, now {name}={wanted.get(name)!r}; "
+                    "resume with the same settings, or start anew with another --out"
+                )
+        if (state["threads"], state["world"]) != (torch.get_num_threads(), self.device.world):
+            print(
+                f"note: the checkpoint was written with {state['threads']} threads and {state['world']} processes, now "
+                f"{torch.get_num_threads()} and {self.device.world}: sums differ in their last bits"
+            )
+        self.model.load_state_dict(state["model"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.epoch, self.batch, self.history = state["epoch"], state["batch"], state["history"]
+        self.sums = defaultdict(float, state["sums"])
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, task: Task, dataset: Any, batch_size: int, device: torch.device) -> dict[str, float]:
+    """The mean loss and measures of `model` over a dataset, in full precision: `{"loss": ..., measure: ...}`."""
+    model.eval()
+    sums: dict[str, float] = defaultdict(float)
+    for inputs, targets in DataLoader(dataset, batch_size=batch_size):
+        inputs, targets = (_to(t, device) for t in (inputs, targets))
+        output = model(inputs)
+        _add(sums, task.loss(output, targets).item(), task.measures(output, targets), len(inputs))
+    n = sums.pop("n")
+    return {name: value / n for name, value in sums.items()}
+
+
+def _add(sums: dict[str, float], loss: float, measures: dict[str, Tensor], n: int) -> None:
+    sums["n"] += n
+    sums["loss"] += loss * n
+    for name, values in measures.items():
+        sums[name] += values.detach().sum().item()
+
+
+def _to(tensor: Tensor, device: torch.device) -> Tensor:
+    tensor = tensor.to(device, non_blocking=True)
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor  # faster convolutions
+
+
+def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    return kinds[config.optimizer](model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, config: Config, steps: int) -> LRScheduler:
+    if config.schedule == "constant":
+        return ConstantLR(optimizer, factor=1.0)
+    return OneCycleLR(optimizer, config.lr, total_steps=steps * config.epochs + 1, pct_start=0.1, cycle_momentum=False)
+
+
+def _ema(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    def average(averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
+        if not averaged.is_floating_point():  # batch norm's counters
+            return current
+        warm = torch.clamp((1 + count) / (10 + count), max=decay)  # so that the first epochs are not all start value
+        return torch.lerp(current, averaged, warm.to(averaged))
+
+    return average
+
+
+@contextlib.contextmanager
+def _graceful_interrupt(device: Device) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second one interrupts as usual."""
+    interrupted = threading.Event()
+    # Several processes would not stop at the same batch and wait for each other for ever: there Ctrl-C just ends.
+    if threading.current_thread() is not threading.main_thread() or device.world > 1:
+        yield interrupted
+        return
+
+    def handle(number: int, frame: object) -> None:
+        interrupted.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def pack_weights(model: nn.Module, metadata: dict, half: bool = False) -> bytes:
+    """A network's weights as a safetensors file, `metadata` as JSON in its header; `half` stores them in float16."""
+    state = {}
+    for name, tensor in model.state_dict().items():
+        tensor = tensor.detach().cpu().contiguous()
+        state[name] = tensor.half() if half and tensor.is_floating_point() else tensor
+    return to_safetensors(state, {"flcourse": json.dumps(metadata)})
+
+
+def read_checkpoint(path: Path) -> dict:
+    """The content of a `last.pt`. Raises `CourseError` where it is none; never runs code that a pickle may carry."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CourseError(f"{path}: {error.strerror or error}, expected a checkpoint") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, AttributeError, TypeError) as error:
+        raise CourseError(f"{path}: truncated, or not a checkpoint that flcourse wrote; not loaded") from error
+    if not isinstance(state, dict) or not {"config", "describe", "model", "history"} <= state.keys():
+        raise CourseError(f"{path}: a PyTorch file, but not a checkpoint that flcourse wrote; not loaded")
+    return state
+
+
+def write_history(out: Path, history: list[dict]) -> None:
+    """Write `history.csv` and `history.json`, one row an epoch."""
+    if not history:
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    atomic_write(out / "history.csv", text.getvalue())
+    atomic_write(out / "history.json", json.dumps(history, indent=1) + "\n")

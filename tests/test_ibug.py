@@ -1,0 +1,195 @@
+"""The imglab parser, the splits and the dataset."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import template, toy_face, toy_set
+
+from flcourse.data.augment import Augment
+from flcourse.data.ibug import Face, FaceDataset, read_imglab, split_faces, write_imglab
+from flcourse.errors import CourseError
+from flcourse.points import Box, from01
+
+PARTS_XML = "".join(f"<part name='{i:02d}' x='{10 + i}' y='{20 + i}'/>" for i in range(68))
+BOX_XML = f"<box top='5' left='6' width='70' height='80'>{PARTS_XML}</box>"
+
+
+def dataset_xml(images: str) -> str:
+    return f"<?xml version='1.0' encoding='ISO-8859-1'?>\n<dataset><images>{images}</images></dataset>"
+
+
+def read(tmp_path, images: str) -> list[Face]:
+    (tmp_path / "labels.xml").write_text(dataset_xml(images), encoding="latin-1")
+    return read_imglab(tmp_path / "labels.xml")
+
+
+def test_reads_the_official_archives_form(tmp_path):
+    """Whole coordinates, no width or height of the picture, a style sheet, and dlib's attribute order."""
+    text = dataset_xml(f"<image file='helen/trainset/1_1.jpg'>{BOX_XML}</image>").replace(
+        "\n", "\n<?xml-stylesheet type='text/xsl' href='image_metadata_stylesheet.xsl'?>\n"
+    )
+    (tmp_path / "labels.xml").write_text(text)
+    (face,) = read_imglab(tmp_path / "labels.xml")
+    assert face.box == Box(6, 5, 70, 80)
+    assert face.path == tmp_path / "helen/trainset/1_1.jpg"
+    assert face.points.dtype == np.float32 and (face.points[67] == (77, 87)).all()
+
+
+def test_reads_decimals_shuffled_parts_and_several_boxes(tmp_path):
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-20, 300, (2, 68, 2)).round(2)  # outside the box, and left of the picture
+    boxes = ""
+    for face in points:
+        order = rng.permutation(68)
+        parts = "".join(f"<part name='{i:02d}' x='{face[i, 0]}' y='{face[i, 1]}'/>" for i in order)
+        boxes += f"<box left='1.5' top='2.5' width='100.25' height='99.75'>{parts}</box>"
+    faces = read(tmp_path, f"<image file='a\\b.png' width='400' height='300'>{boxes}</image>")
+    assert [f.file for f in faces] == ["a/b.png"] * 2
+    assert np.allclose([f.points for f in faces], points)
+    assert faces[0].box == Box(1.5, 2.5, 100.25, 99.75)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a.png", "b & c's.png", "ü/顔.png"]), st.integers(0, 99)), min_size=1))
+def test_written_xml_reads_back(tmp_path_factory, names):
+    folder = tmp_path_factory.mktemp("xml")
+    faces = [
+        Face(folder / n, n, Box(s, s / 4, 50 + s, 60.25), (template() * (s + 1)).astype(np.float32)) for n, s in names
+    ]
+    write_imglab(folder / "x.xml", faces)
+    back = read_imglab(folder / "x.xml")
+    key = lambda f: (f.file, f.box)  # noqa: E731
+    for one, two in zip(sorted(faces, key=key), sorted(back, key=key), strict=True):
+        assert (one.file, one.path, one.box) == (two.file, two.path, two.box)
+        assert np.allclose(one.points, two.points, atol=0.006)
+
+
+BOMB = """<?xml version='1.0'?><!DOCTYPE dataset [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
+<dataset><name>&b;</name></dataset>"""
+IMAGE = "<image file='x.png'>{}</image>"
+BAD = {
+    "truncated": (dataset_xml(IMAGE.format(BOX_XML))[:-300], "not whole XML"),
+    "no bytes": ("", "not whole XML"),
+    "no face": (dataset_xml(""), "no face in it"),
+    "entity bomb": (BOMB, "DTD or entities"),
+    "other XML": ("<svg/>", "root element <svg>"),
+    "no file": (dataset_xml(f"<image>{BOX_XML}</image>"), "image 1 .no file attribute."),
+    "67 points": (
+        dataset_xml(IMAGE.format(BOX_XML.replace("<part name='30' x='40' y='50'/>", ""))),
+        r"image 1 \(x.png\): 67 points, expected 68",
+    ),
+    "a part twice": (dataset_xml(IMAGE.format(BOX_XML.replace("name='30'", "name='31'"))), "part 30 is missing"),
+    "a strange part": (dataset_xml(IMAGE.format(BOX_XML.replace("name='30'", "name='eye'"))), "part name 'eye'"),
+    "box of size 0": (dataset_xml(IMAGE.format(BOX_XML.replace("'70'", "'0'"))), r"box of 0 x 80 pixels"),
+    "box without width": (
+        dataset_xml(IMAGE.format(BOX_XML.replace("width='70'", ""))),
+        "width=None, expected a number",
+    ),
+    "no number": (dataset_xml(IMAGE.format(BOX_XML.replace("x='40'", "x='nan'"))), "x='nan', expected a number"),
+}
+
+
+@pytest.mark.parametrize("text, message", BAD.values(), ids=BAD.keys())
+def test_bad_xml_is_one_clear_line(tmp_path, text, message):
+    (tmp_path / "labels.xml").write_text(text)
+    with pytest.raises(CourseError, match=message) as caught:
+        read_imglab(tmp_path / "labels.xml")
+    assert "labels.xml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_xml(tmp_path):
+    with pytest.raises(CourseError, match=r"gone\.xml: No such file"):
+        read_imglab(tmp_path / "gone.xml")
+
+
+def named(file: str) -> Face:
+    return Face(None, file, Box(0, 0, 9, 9), np.zeros((68, 2)))
+
+
+def test_photos_tie_twins_and_neighbours_together():
+    together = [
+        ["afw/134212_1.jpg", "afw/134212_2.jpg", "afw/134212_2_mirror.jpg"],
+        ["helen/trainset/99_1.jpg", "helen/trainset/99_1_mirror.jpg", "helen/trainset/99_2.jpg"],
+        ["lfpw/trainset/image_0001.png", "lfpw/trainset/image_0001_mirror.png"],
+        ["lfpw/trainset/image_0002.png"],
+        ["lfpw/testset/image_0001.png"],
+        ["afw/5_1.jpg"],
+        ["ibug/image_003_1.jpg"],
+    ]
+    photos = [{named(file).photo for file in group} for group in together]
+    assert all(len(p) == 1 for p in photos)
+    assert len(set.union(*photos)) == len(together)
+
+
+@given(st.lists(st.integers(0, 60), min_size=2, unique=True), st.floats(0.01, 0.9), st.integers(0, 5))
+def test_split_keeps_photos_whole_whatever_the_order(numbers, fraction, seed):
+    faces = [named(f"afw/{n}_{k}.jpg") for n in numbers for k in range(1 + n % 3)]
+    train, val = split_faces(faces, fraction, seed)
+    assert train and val and len(train) + len(val) == len(faces)
+    assert not {f.photo for f in train} & {f.photo for f in val}
+    again = split_faces(faces[::-1], fraction, seed)
+    assert {f.file for f in again[1]} == {f.file for f in val}
+
+
+def test_split_fraction_and_growth():
+    few, many = [[named(f"lfpw/{n}.png") for n in range(count)] for count in (500, 2000)]
+    val_few, val_many = split_faces(few, 0.1)[1], split_faces(many, 0.1)[1]
+    assert 0.07 < len(val_many) / 2000 < 0.13
+    assert {f.file for f in val_few} <= {f.file for f in val_many}
+    with pytest.raises(CourseError, match="1 photograph to split"):
+        split_faces(few[:1], 0.1)
+
+
+@pytest.fixture
+def faces(tmp_path):
+    return read_imglab(toy_set(tmp_path, 6))
+
+
+def test_items_are_what_networks_take(faces):
+    crop, points01 = FaceDataset(faces, 48)[2]
+    assert crop.shape == (1, 48, 48) and crop.dtype == torch.float32 and crop.abs().max() <= 1
+    assert points01.shape == (68, 2) and points01.dtype == torch.float32
+    # The box is 1 / 1.3 of the crop, and the toys' boxes are tight around their points.
+    assert np.ptp(points01.numpy(), axis=0).max() == pytest.approx(1 / 1.3, abs=0.02)
+
+
+def test_items_depend_on_seed_epoch_and_index_alone(faces):
+    strong = Augment(rotation=20, scale=0.2, offset=0.1, mirror=0.5, brightness=0.5, blur=1, noise=9, occlusion=1)
+    one, two = FaceDataset(faces, 32, strong, seed=3), FaceDataset(faces, 32, strong, seed=3)
+    for index in (5, 0, 5, 2):  # in any order, any number of times
+        assert torch.equal(one[index][0], two[index][0])
+    two.epoch = 1
+    assert not torch.equal(one[2][1], two[2][1])
+    assert not torch.equal(one[2][1], FaceDataset(faces, 32, strong, seed=4)[2][1])
+
+
+def test_pictures_far_larger_than_the_crop_are_shrunk_without_shift(tmp_path):
+    """The region in memory is averaged down; dots drawn on a large picture must stay under their points."""
+    import cv2
+
+    from flcourse.pictures import write_picture
+
+    face = toy_face(tmp_path, 0, np.random.default_rng(0))
+    big = np.full((1600, 1600, 3), 255, np.uint8)
+    points = (template() * 700 + 800).round()
+    for x, y in points.astype(int):
+        cv2.circle(big, (int(x), int(y)), 24, (0, 0, 0), -1)
+    write_picture(tmp_path / "big.png", big)
+    dataset = FaceDataset(
+        [replace(face, path=tmp_path / "big.png", points=points, box=Box.around((800, 800), 800))], 96
+    )
+    assert dataset._regions[0][0].nbytes < 75 * 96**2
+    crop, points01 = dataset[0]
+    for x, y in from01(points01.numpy(), 96)[[0, 8, 16]]:  # the jaw's ends and the chin stand alone
+        ys, xs = np.mgrid[:96, :96]
+        near = (np.hypot(xs - x, ys - y) < 4) * (1 - crop[0].numpy())
+        assert np.allclose([(near * xs).sum() / near.sum(), (near * ys).sum() / near.sum()], [x, y], atol=0.25)
+
+
+def test_a_missing_picture_is_named(faces):
+    faces[3].path.unlink()
+    with pytest.raises(CourseError, match=r"image_0003\.png: No such file"):
+        FaceDataset(faces, 32)

@@ -1,0 +1,115 @@
+"""Xception: the shapes of every flow, its cost, timm as oracle, and the two heads."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from flcourse.nets import Landmarks, SeparableConv2d, Xception, confidence, scaled, soft_argmax
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.fixture(scope="module")
+def full() -> Xception:
+    return Xception(in_channels=3, width=1.0, head="regression").eval()
+
+
+def test_parameters_are_timms(full):
+    oracle = timm.create_model("legacy_xception", num_classes=0)
+    assert count(full) - count(full.head) == count(oracle) == 20_806_952
+    # Not only the sum: the same tensors, but for how timm wraps them.
+    shapes = sorted(tuple(p.shape) for name, p in full.named_parameters() if not name.startswith("head"))
+    assert shapes == sorted(tuple(p.shape) for p in oracle.parameters())
+
+
+@torch.inference_mode()
+def test_shapes_of_every_flow(full):
+    x = torch.zeros(1, 3, 299, 299)
+    stem = full.entry.stem(x)
+    assert stem.shape == (1, 64, 150, 150)
+    one = full.entry.block1(stem)
+    assert one.shape == (1, 128, 75, 75)
+    assert full.entry.block2(one).shape == (1, 256, 38, 38)
+    stride16, stride8 = full.entry(x)
+    assert stride16.shape == (1, 728, 19, 19) and stride8.shape == (1, 256, 38, 38)
+    assert len(full.middle) == 8
+    middle = full.middle(stride16)
+    assert middle.shape == (1, 728, 19, 19)
+    assert full.exit(middle).shape == (1, 2048, 10, 10)
+    output = full.head(full.exit(middle), stride8)
+    assert output.points01.shape == (1, 68, 2) and output.logits is None
+
+
+@torch.inference_mode()
+def test_heatmap_head_keeps_stride_16_and_gives_maps_at_stride_8():
+    network = Xception(width=0.25).eval()
+    stride16, stride8 = network.entry(torch.zeros(2, 1, 112, 112))
+    features = network.exit(network.middle(stride16))
+    assert features.shape == (2, 512, 7, 7)
+    output = network.head(features, stride8)
+    assert output.logits.shape == (2, 68, 16, 16)  # 14 and a ring
+    assert output.points01.shape == (2, 68, 2) and confidence(output).shape == (2,)
+
+
+@pytest.mark.parametrize("inner, outer", [(64, 128), (728, 728)])
+def test_separable_against_dense_cost(inner, outer):
+    dense = count(nn.Conv2d(inner, outer, 3, bias=False))
+    assert count(SeparableConv2d(inner, outer)) == 9 * inner + inner * outer
+    assert count(SeparableConv2d(inner, outer)) / dense == pytest.approx(1 / outer + 1 / 9)
+
+
+def test_separable_is_a_dense_convolution_of_low_rank():
+    """Its 3x3 filters, written out, give the same result through a dense convolution."""
+    separable = SeparableConv2d(5, 7)
+    dense = nn.Conv2d(5, 7, 3, padding=1, bias=False)
+    with torch.no_grad():
+        dense.weight.copy_(separable.pointwise.weight * separable.depthwise.weight[:, 0])
+        x = torch.randn(2, 5, 9, 8)
+        assert torch.allclose(separable(x), dense(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [0.05, 0.3, 0.5, 1.0])
+def test_width_scales_channels_to_multiples_of_eight(width):
+    network = Xception(width=width, head="regression")
+    channels = network.head.linear.in_features
+    assert channels == scaled(2048, width) and channels % 8 == 0 and abs(channels - 2048 * width) <= 4
+
+
+def test_unknown_head():
+    with pytest.raises(ValueError, match="head='maps'"):
+        Xception(head="maps")
+
+
+def gaussian_logits(x: float, y: float, sigma: float = 1.0) -> torch.Tensor:
+    cells = torch.arange(16) - 1 + 0.5  # in cells of the crop, a ring of one
+    distance = (cells[None, :] - 14 * x) ** 2 + (cells[:, None] - 14 * y) ** 2
+    return (-distance / (2 * sigma**2)).expand(1, 68, 16, 16)
+
+
+@pytest.mark.parametrize("x, y", [(0.5, 0.5), (0.31, 0.77), (0.2, 0.9), (0.95, 0.08)])
+def test_soft_argmax_finds_a_peak_to_a_fraction_of_a_cell(x, y):
+    points = soft_argmax(gaussian_logits(x, y), ring=1)
+    limit = 0.05 if 0.15 < min(x, y) and max(x, y) < 0.85 else 0.4  # near the rim the maps cut the peak's flank off
+    assert np.abs(14 * (points[0, 0] - torch.tensor([x, y])).numpy()).max() < limit
+
+
+def test_confidence_falls_where_maps_blur_or_split():
+    def of(logits: torch.Tensor) -> float:
+        return confidence(Landmarks(soft_argmax(logits, 1), logits)).item()
+
+    sharp, blurred = of(gaussian_logits(0.5, 0.5)), of(gaussian_logits(0.5, 0.5, sigma=3))
+    split = of(torch.logaddexp(gaussian_logits(0.3, 0.5), gaussian_logits(0.7, 0.5)))
+    assert sharp == pytest.approx(0.956, abs=0.03)  # 1 - exp(-2.5**2 / 2), as CONFIDENCE_CELLS says
+    assert blurred < 0.5 and split < 0.5 and of(torch.zeros(1, 68, 16, 16)) < 0.2
+
+
+def test_gradients_reach_every_weight():
+    for head in ("regression", "heatmap"):
+        network = Xception(width=0.05, head=head)
+        network(torch.randn(2, 1, 64, 64)).points01.square().sum().backward()
+        without = [n for n, p in network.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
+        assert not without

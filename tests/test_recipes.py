@@ -1,0 +1,201 @@
+"""Recipes, losses, and networks on disk."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toys import template, toy_set
+
+from flcourse import metrics
+from flcourse.data.augment import Augment
+from flcourse.data.ibug import read_imglab
+from flcourse.errors import CourseError
+from flcourse.nets import HeatmapHead, Landmarks, Xception, cell_centres, confidence, soft_argmax
+from flcourse.points import CROP_SCALE, Box, crop_matrix, from01, move_points, to01
+from flcourse.recipes import (
+    LOSSES,
+    RECIPES,
+    export_onnx,
+    get_recipe,
+    load_network,
+    measure_points,
+    train_landmarks,
+)
+from flcourse.train import Config, Task, evaluate, pack_weights
+
+RECIPE = replace(
+    RECIPES["course"], size=48, width=0.05, config=replace(RECIPES["course"].config, epochs=1, batch_size=8)
+)
+
+
+def test_the_original_recipe_is_the_originals():
+    recipe = get_recipe("original")
+    loop = recipe.config
+    assert (recipe.size, recipe.width, recipe.head, recipe.loss) == (299, 1.0, "regression", "mse")
+    assert (loop.optimizer, loop.lr, loop.batch_size, loop.epochs) == ("adam", 7.5e-4, 32, 30)
+    with pytest.raises(CourseError, match="unknown recipe 'orginal', expected one of original, course"):
+        get_recipe("orginal")
+
+
+def outputs(seed: int) -> tuple[Landmarks, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(3, 68, 9, 9, generator=generator)
+    return Landmarks(soft_argmax(logits, 1), logits), torch.rand(3, 68, 2, generator=generator) * 1.6 - 0.3
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_least_at_the_truth(name):
+    output, points01 = outputs(0)
+    truth = Landmarks(points01.clone().requires_grad_(), output.logits)
+    at_truth = LOSSES[name](truth, points01)
+    assert at_truth < LOSSES[name](truth._replace(points01=points01 + 0.05), points01)
+    at_truth.backward()
+    assert truth.points01.grad.abs().max() == 0
+
+
+def test_heatmap_loss_written_out():
+    """Point by point in NumPy: what the vectorised loss sums."""
+    output, points01 = outputs(1)
+    points01[0, 0] = torch.tensor([0.5, 1.3])  # beyond the ring: no map is asked for
+    centres = cell_centres(9, HeatmapHead.RING, points01).numpy()
+    total = 0.0
+    for n in range(3):
+        for p in range(68):
+            d = np.abs(output.points01[n, p].numpy() - points01[n, p].numpy())
+            total += np.where(d < 0.01, d**2 / 0.02, d - 0.005).mean()
+            x, y = points01[n, p].numpy()
+            if min(x, y) > -1 / 7 and max(x, y) < 8 / 7:
+                gaussian = np.exp(-(((centres - x)[None, :] * 7) ** 2 + ((centres - y)[:, None] * 7) ** 2) / 2)
+                target = gaussian / gaussian.sum()
+                logits = output.logits[n, p].double().numpy()
+                log_p = logits - np.log(np.exp(logits).sum())
+                total += 0.02 * (target * (np.log(target) - log_p)).sum()
+    assert LOSSES["heatmap"](output, points01).item() == pytest.approx(total / (3 * 68), rel=1e-4)
+
+
+@settings(max_examples=20)
+@given(st.floats(40, 300), st.floats(-20, 20))
+def test_measures_on_crops_are_the_metrics_on_pictures(side, shift):
+    """NME and radius measured on normalised points equal those of `metrics` on picture pixels."""
+    rng = np.random.default_rng(int(side))
+    box = Box.around((200, 200), side)
+    true = template()[None] * side + 200
+    predicted = true + rng.normal(shift / 10, side / 40, true.shape)
+    matrix = crop_matrix(box, 96)
+    true01, predicted01 = (torch.from_numpy(to01(move_points(p, matrix), 96)) for p in (true, predicted))
+    measured = measure_points(Landmarks(predicted01, None), true01)
+    assert measured["nme"].numpy() == pytest.approx(metrics.nme(predicted, true))
+    assert measured["accuracy"].numpy() == pytest.approx(metrics.within_radius(predicted, true, [box]))
+    assert CROP_SCALE > 1.1
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    faces = read_imglab(toy_set(folder, 30))
+    train_landmarks(faces, RECIPE, folder / "run", progress=False)
+    return folder / "run"
+
+
+def test_checkpoint_and_weights_load_as_the_same_network(trained):
+    best, metadata = load_network(trained / "best.safetensors")
+    last, described = load_network(trained / "last.pt")  # one epoch: the last is the best
+    assert metadata["recipe"] == described["recipe"] == RECIPE.describe() and metadata["epoch"] == 1
+    assert sum(metadata["faces"]) == 30
+    x = torch.randn(2, 1, 48, 48)
+    with torch.inference_mode():
+        assert torch.equal(best(x).points01, last(x).points01)
+
+
+def test_half_weights_are_cast_on_loading(trained, tmp_path):
+    network, metadata = load_network(trained / "best.safetensors")
+    whole, half = (pack_weights(network, metadata, half=h) for h in (False, True))
+    assert len(half) < 0.7 * len(whole)
+    (tmp_path / "half.safetensors").write_bytes(half)
+    again, _ = load_network(tmp_path / "half.safetensors")
+    assert all(p.dtype == torch.float32 for p in again.parameters())
+    x = torch.randn(2, 1, 48, 48)
+    with torch.inference_mode():
+        assert torch.allclose(network(x).points01, again(x).points01, atol=0.01)
+
+
+def test_a_training_can_start_from_given_weights(trained, tmp_path):
+    start, _ = load_network(trained / "best.safetensors")
+    faces = read_imglab(trained.parent / "labels.xml")
+    still = replace(RECIPE, config=Config(epochs=1, batch_size=8, lr=0.0), augment=Augment())
+    network, _ = train_landmarks(faces, still, tmp_path, start=start, progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(start.parameters(), network.parameters(), strict=True))
+
+
+class Bomb:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('a pickle ran code')",)
+
+
+def test_bad_weights_are_one_clear_line(trained, tmp_path):
+    def check(name: str, content: bytes, message: str) -> None:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(CourseError, match=message) as caught:
+            load_network(tmp_path / name)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+
+    good = (trained / "best.safetensors").read_bytes()
+    check("cut.safetensors", good[: len(good) // 2], "truncated, or not a safetensors file")
+    check("empty.safetensors", b"", "truncated, or not a safetensors file")
+    check("cut.pt", (trained / "last.pt").read_bytes()[:5000], "truncated, or not a checkpoint")
+    torch.save(Bomb(), tmp_path / "bomb.pt")
+    check("bomb.pt", (tmp_path / "bomb.pt").read_bytes(), "not loaded")
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    check("other.pt", (tmp_path / "other.pt").read_bytes(), "not a checkpoint that flcourse wrote")
+    network, metadata = load_network(trained / "best.safetensors")
+    wider = json.loads(json.dumps(metadata))
+    wider["recipe"]["width"] = 0.3
+    check("wide.safetensors", pack_weights(network, wider), "of another shape than Xception's")
+    check("foreign.safetensors", pack_weights(torch.nn.Linear(2, 2), {}), "not of one of flcourse's landmark networks")
+    with pytest.raises(CourseError, match=r"gone\.safetensors: no such file"):
+        load_network(tmp_path / "gone.safetensors")
+    with pytest.raises(CourseError, match=r"gone\.pt: No such file"):
+        load_network(tmp_path / "gone.pt")
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("head", ["heatmap", "regression"])
+def test_onnx_gives_pytorchs_points(tmp_path, head, half):
+    torch.manual_seed(0)
+    network = Xception(width=0.05, head=head).eval()
+    for module in network.modules():  # batch norms as after a training, not as before
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    export_onnx(network, {"recipe": {"size": 48}}, tmp_path / "net.onnx", half)
+    if half:
+        for parameter in [*network.parameters(), *network.buffers()]:
+            if parameter.numel() >= 1024:
+                parameter.data = parameter.data.half().float()
+    session = onnxruntime.InferenceSession((tmp_path / "net.onnx").read_bytes())
+    for n in (1, 5):  # any number of faces
+        x = torch.rand(n, 1, 48, 48) * 2 - 1
+        with torch.inference_mode():
+            output = network(x)
+        found = session.run(None, {"crops": x.numpy()})
+        tolerance = 0.5 if half else 0.01  # px; folded batch norms are rounded to half after folding
+        assert np.abs(from01(found[0], 48) - from01(output.points01.numpy(), 48)).max() < tolerance
+        if head == "heatmap":
+            assert np.abs(found[1] - confidence(output).numpy()).max() < (0.01 if half else 1e-4)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["flcourse"]) == {"recipe": {"size": 48}}
+
+
+def test_evaluation_is_in_full_precision_and_without_augmentation(trained):
+    network, metadata = load_network(trained / "best.safetensors")
+    from flcourse.data.ibug import FaceDataset, split_faces
+
+    faces = read_imglab(trained.parent / "labels.xml")
+    val = FaceDataset(split_faces(faces, RECIPE.val_fraction)[1], RECIPE.size)
+    task = Task(LOSSES["heatmap"], measure_points, "nme", False)
+    figures = evaluate(network, task, val, 8, torch.device("cpu"))
+    assert figures["nme"] == pytest.approx(metadata["figures"]["val_nme"])
