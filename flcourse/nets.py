@@ -4,6 +4,7 @@ Xception: F. Chollet, "Xception: Deep Learning with Depthwise Separable Convolut
 comments are the channels and sizes at full width for a 299 px picture, as in the paper.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -36,7 +37,7 @@ class Block(nn.Module):
     def __init__(self, *channels: int, stride: int = 1, relu_first: bool = True) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for i, (inner, outer) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
+        for i, (inner, outer) in enumerate(pairwise(channels)):
             if i > 0 or relu_first:
                 layers.append(nn.ReLU())
             layers += [SeparableConv2d(inner, outer), nn.BatchNorm2d(outer)]

@@ -38,6 +38,12 @@ class Recipe:
     augment: Augment
     val_fraction: float = 0.1  # of the photographs, held out of the training file to pick the best checkpoint
 
+    def __post_init__(self) -> None:
+        if self.size < 32 or (self.head == "heatmap" and self.size % 16):
+            raise CourseError(f"size={self.size}, expected at least 32 and, for heatmaps, a multiple of 16")
+        if self.width <= 0:
+            raise CourseError(f"width={self.width}, expected a positive number")
+
     def network(self) -> Xception:
         """A network with random weights drawn from the recipe's seed."""
         torch.manual_seed(self.config.seed)
@@ -58,7 +64,7 @@ RECIPES = {
         config=Config(epochs=30, batch_size=32, optimizer="adam", lr=7.5e-4),
         augment=Augment(rotation=5, offset=0.03, random_crop=0.1, brightness=0.2, contrast=0.2, saturation=0.2),
     ),
-    # What landmarks need, for a laptop: a head that keeps places, L1-like loss, wide augmentation, a schedule, an average.
+    # What landmarks need, for a laptop: a head that keeps places, L1-like loss, wide augmentation, schedule, average.
     "course": Recipe(
         size=112,
         width=0.5,
@@ -210,7 +216,7 @@ def _read_safetensors(path: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {}).get("flcourse", "{}"))
-            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return metadata, {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise CourseError(f"{path}: truncated, or not a safetensors file; not loaded") from error
 
@@ -233,7 +239,7 @@ def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = Fals
     """Write the network as ONNX: `crops` (N, 1, size, size) in [-1, 1] -> `points01` (N, 68, 2), `confidence` (N,).
 
     `metadata` goes into the file's metadata under `flcourse`, as JSON; a regression network has no `confidence`.
-    With `half` the weights are stored in float16 and cast to float32 when the file is loaded: half the size, same speed.
+    With `half` the weights are stored in float16 and cast to float32 on loading: half the size, the same speed.
     """
     size = metadata["recipe"]["size"]
     outputs = ["points01"] if isinstance(network.head, RegressionHead) else ["points01", "confidence"]

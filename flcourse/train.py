@@ -11,7 +11,6 @@ import io
 import json
 import math
 import os
-import pickle
 import signal
 import threading
 import time
@@ -50,6 +49,14 @@ class Config:
     schedule: str = "constant"  # or "one_cycle": up for a tenth of the steps, then down to nothing by a cosine
     ema: float = 0.0  # decay of the moving average of the weights that is evaluated and kept; 0: none
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise CourseError(f"{name}={getattr(self, name)}, expected at least 1")
+        for name, known in (("optimizer", ("adam", "adamw")), ("schedule", ("constant", "one_cycle"))):
+            if getattr(self, name) not in known:
+                raise CourseError(f"{name}={getattr(self, name)!r}, expected one of {', '.join(known)}")
 
 
 class Task(NamedTuple):
@@ -286,12 +293,13 @@ class _Run:
         if not self.checkpoint or not self.checkpoint.exists():
             raise CourseError(f"{self.checkpoint}: no checkpoint to resume from; start without --resume")
         state = read_checkpoint(self.checkpoint)
-        wanted = asdict(self.config) | self.describe
-        stored = state["config"] | state["describe"]
-        for name in sorted(wanted.keys() | stored.keys()):
-            if wanted.get(name) != stored.get(name):
+        now, then = (
+            _flat(c | d) for c, d in ((asdict(self.config), self.describe), (state["config"], state["describe"]))
+        )
+        for name in sorted(now.keys() | then.keys()):
+            if now.get(name) != then.get(name):
                 raise CourseError(
-                    f"{self.checkpoint}: was trained with {name}={stored.get(name)!r}, now {name}={wanted.get(name)!r}; "
+                    f"{self.checkpoint}: was trained with {name}={then.get(name)!r}, now {name}={now.get(name)!r}; "
                     "resume with the same settings, or start anew with another --out"
                 )
         if (state["threads"], state["world"]) != (torch.get_num_threads(), self.device.world):
@@ -319,6 +327,14 @@ def evaluate(model: nn.Module, task: Task, dataset: Any, batch_size: int, device
         _add(sums, task.loss(output, targets).item(), task.measures(output, targets), len(inputs))
     n = sums.pop("n")
     return {name: value / n for name, value in sums.items()}
+
+
+def _flat(settings: dict, prefix: str = "") -> dict:
+    """Nested settings as one level: `{"recipe": {"size": 112}}` becomes `{"recipe.size": 112}`."""
+    flat = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def _add(sums: dict[str, float], loss: float, measures: dict[str, Tensor], n: int) -> None:
@@ -386,10 +402,12 @@ def pack_weights(model: nn.Module, metadata: dict, half: bool = False) -> bytes:
 def read_checkpoint(path: Path) -> dict:
     """The content of a `last.pt`. Raises `CourseError` where it is none; never runs code that a pickle may carry."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        data = Path(path).read_bytes()
     except OSError as error:
         raise CourseError(f"{path}: {error.strerror or error}, expected a checkpoint") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, AttributeError, TypeError) as error:
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken file can fail anywhere in the unpickler, with any exception
         raise CourseError(f"{path}: truncated, or not a checkpoint that flcourse wrote; not loaded") from error
     if not isinstance(state, dict) or not {"config", "describe", "model", "history"} <= state.keys():
         raise CourseError(f"{path}: a PyTorch file, but not a checkpoint that flcourse wrote; not loaded")

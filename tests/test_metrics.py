@@ -17,7 +17,7 @@ errors_of_faces = arrays(float, st.integers(1, 50), elements=st.floats(0, 30))
 def test_nme_of_a_known_shift():
     true = template()[None] * 100
     eyes = true[0, 45, 0] - true[0, 36, 0]
-    assert metrics.nme(true + (3, 4), true) == pytest.approx([100 * 5 / eyes])
+    assert metrics.nme(true + np.array([3, 4]), true) == pytest.approx([100 * 5 / eyes])
 
 
 @given(st.floats(0.1, 10), st.floats(-180, 180))

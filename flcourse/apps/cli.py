@@ -1,8 +1,9 @@
-"""The command `flcourse`: arguments in, one clear line and exit code 2 on bad input. Each command imports what it needs."""
+"""The command `flcourse`: one clear line and exit code 2 on bad input. Each command imports only what it needs."""
 
 import argparse
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flcourse import __version__
@@ -13,12 +14,16 @@ def train(args: argparse.Namespace) -> None:
     """Train a landmark network; draws its curves beside the checkpoints."""
     from dataclasses import replace
 
-    from flcourse.data.ibug import read_imglab
+    from flcourse.data.ibug import IBUG_TRAIN, read_imglab
+    from flcourse.files import data_folders, find_file
     from flcourse.recipes import get_recipe, load_network, train_landmarks
-    from flcourse.show.plot import save_training_curves
+    from flcourse.show.plot import save, training_curves
     from flcourse.train import choose_device
 
     recipe = get_recipe(args.recipe)
+    xml = args.data or find_file(IBUG_TRAIN)
+    if xml is None:
+        raise CourseError(f"{IBUG_TRAIN}: not found in {' or '.join(map(str, data_folders()))}; give --data XML")
     loop = {
         name: value for name in ("epochs", "batch_size", "lr", "seed") if (value := getattr(args, name)) is not None
     }
@@ -27,12 +32,12 @@ def train(args: argparse.Namespace) -> None:
     out = args.out or Path("runs") / args.recipe
     if (out / "last.pt").exists() and not args.resume:
         raise CourseError(f"{out}: holds a training already; go on with --resume, or give another --out")
-    faces = read_imglab(args.data)
+    faces = read_imglab(xml)
     start = load_network(args.weights)[0] if args.weights else None
     with choose_device(args.device) as device:
         chief = device.rank == 0
         if chief:
-            print(f"training {args.recipe} on {len(faces)} faces of {args.data} ({device.device}), writing to {out}")
+            print(f"training {args.recipe} on {len(faces)} faces of {xml} ({device.device}), writing to {out}")
         _, history = train_landmarks(
             faces,
             recipe,
@@ -41,7 +46,7 @@ def train(args: argparse.Namespace) -> None:
             device=device,
             resume=args.resume,
             workers=args.workers,
-            on_epoch=lambda history: save_training_curves(history, out / "curves.png"),
+            on_epoch=lambda history: save(training_curves(history), out / "curves.png"),
         )
         if not chief:
             return
@@ -53,6 +58,69 @@ def train(args: argparse.Namespace) -> None:
     print(f"weights: {out / 'best.safetensors'}, curves: {out / 'curves.png'}")
 
 
+def evaluate(args: argparse.Namespace) -> None:
+    """Measure a network on annotated faces."""
+    from flcourse.apps.evaluate import evaluate
+
+    figures = evaluate(args.xml, args.weights, args.boxes, args.gallery, progress=sys.stderr.isatty())
+    if args.json:
+        print(json.dumps(figures, indent=1))
+        return
+    print(
+        f"{figures['faces']} faces of {args.xml}, {figures['missed']} missed; {args.boxes} boxes, {figures['weights']}"
+    )
+    print(f"  NME                       {figures['nme']:7.2f} % of the outer eye corners' distance")
+    print(f"  failures over 8 %, 10 %   {figures['fr8']:7.2f} %, {figures['fr10']:.2f} %")
+    print(f"  AUC to 8 %, 10 %          {figures['auc8']:7.3f}, {figures['auc10']:.3f}")
+    print(f"  points within 15 of 299   {figures['within15of299']:7.2f} %")
+    print(f"  time                      {figures['ms_per_face']:7.2f} ms a face ({figures['engine']})")
+    if args.gallery:
+        print(f"best, median and worst faces and the error curve: {args.gallery}")
+
+
+def fit_boxes(args: argparse.Namespace) -> None:
+    """Fit the detectors' box maps."""
+    from flcourse.apps.evaluate import fit_boxes
+
+    for source, (box_map, rest) in fit_boxes(args.xml, args.sources).items():
+        print(f'"{source}": BoxMap(scale={box_map.scale:.4f}, dx={box_map.dx:.4f}, dy={box_map.dy:.4f}),  # {rest}')
+
+
+def detect(args: argparse.Namespace) -> None:
+    """Find points in pictures."""
+    from flcourse.apps.detect import detect
+    from flcourse.face.landmarker import FaceLandmarker
+
+    out = args.out or (None if args.json else Path("outputs"))
+    landmarker = FaceLandmarker(args.weights, detector=args.detector)
+    detect(landmarker, args.pictures, out, as_json=args.json, as_pts=args.pts)
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Find points in the course's photograph or in the user's."""
+    from flcourse.apps.detect import demo
+    from flcourse.face.landmarker import FaceLandmarker
+
+    demo(FaceLandmarker(detector=args.detector), args.pictures, args.out)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a trained network as ONNX."""
+    from flcourse.recipes import export_onnx, load_network
+
+    network, metadata = load_network(args.weights)
+    export_onnx(network, metadata, args.onnx, half=args.half)
+    print(f"wrote {args.onnx} ({args.onnx.stat().st_size / 1e6:.1f} MB); use it with --weights {args.onnx}")
+
+
+def data(args: argparse.Namespace) -> None:
+    """Fetch data."""
+    from flcourse.face.detect import fetch_detectors
+
+    for path in fetch_detectors():
+        print(path)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
@@ -61,13 +129,43 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"flcourse {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(run: object, name: str, help: str, **kwargs: object) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=f"{help}.", **kwargs)
+    def command(run: Callable, name: str, summary: str, more: str = "") -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=f"{summary}. {more}".strip())
         sub.set_defaults(run=run)
         return sub
 
+    def detector_option(sub: argparse.ArgumentParser) -> None:
+        names = ("auto", "yunet", "ssd", "haar")
+        sub.add_argument("--detector", choices=names, default="auto", help="face detector (default: the best there is)")
+
+    sub = command(demo, "demo", "Find 68 points on the faces of a photograph and say what to do next")
+    sub.add_argument(
+        "pictures", nargs="*", type=Path, metavar="PICTURE", help="files or folders; default: the astronaut"
+    )
+    sub.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")
+    detector_option(sub)
+
+    sub = command(
+        detect,
+        "detect",
+        "Find 68 points on every face of pictures",
+        "Draws them into DIR/NAME_faces.png. Points are in picture pixels; (0, 0) is the centre of the first pixel.",
+    )
+    sub.add_argument("pictures", nargs="+", type=Path, metavar="IMAGE", help="files or folders")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="default: outputs; with --json: nothing is written")
+    form = sub.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON, and with --out write NAME_faces.json too")
+    form.add_argument("--pts", action="store_true", help="also write iBUG's NAME_face1.pts, ..., which count from 1")
+    sub.add_argument("--weights", metavar="W", help="a shipped name or an .onnx file")
+    detector_option(sub)
+
+    sub = command(data, "data", "Fetch data, with progress and checksums")
+    sub.add_argument("what", choices=["detectors"], help="detectors: the YuNet and SSD face detectors")
+
     sub = command(train, "train", "Train a landmark network on imglab XML (iBUG 300-W, or faces of your own)")
-    sub.add_argument("--data", type=Path, required=True, metavar="XML", help="training faces")
+    sub.add_argument(
+        "--data", type=Path, metavar="XML", help="training faces; default: iBUG's, where it lies in a data folder"
+    )
     sub.add_argument("--recipe", default="course", help="course (default) or original")
     sub.add_argument("--out", type=Path, metavar="DIR", help="default: runs/RECIPE")
     sub.add_argument("--resume", action="store_true", help="go on from DIR's last checkpoint")
@@ -80,6 +178,31 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--width", type=float, metavar="X", help="multiplies the network's channels")
     sub.add_argument("--device", help="cuda, mps or cpu; default: the first there is")
     sub.add_argument("--workers", type=int, default=0, metavar="N", help="processes that prepare data (default: 0)")
+
+    sub = command(
+        evaluate,
+        "evaluate",
+        "Measure a network on the annotated faces of imglab XML",
+        "ms_per_face is crop and network, with a detector's boxes also detection.",
+    )
+    sub.add_argument("xml", type=Path, metavar="XML")
+    sub.add_argument("--weights", metavar="W", help="a shipped name, .onnx, .safetensors or last.pt")
+    boxes = "file (default), tight (around the true points), yunet, ssd or haar"
+    sub.add_argument("--boxes", default="file", help=f"where the crops come from: {boxes}")
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
+    sub.add_argument("--gallery", type=Path, metavar="DIR", help="write sheets of best, median and worst faces")
+
+    sub = command(fit_boxes, "fit-boxes", "Fit the map from detectors' boxes to the XML's on training faces")
+    sub.add_argument("xml", type=Path, metavar="XML")
+    sources = ["tight", "yunet", "ssd", "haar"]
+    sub.add_argument("--sources", nargs="+", choices=sources, default=sources, metavar="NAME", help=", ".join(sources))
+
+    sub = command(
+        export, "export", "Write a trained network as ONNX, which detect, demo and evaluate run without PyTorch"
+    )
+    sub.add_argument("--onnx", type=Path, required=True, metavar="FILE")
+    sub.add_argument("--weights", type=Path, required=True, metavar="W", help=".safetensors or last.pt")
+    sub.add_argument("--half", action="store_true", help="store the weights in half precision, cast on loading")
     return parser
 
 

@@ -3,12 +3,14 @@
 import io
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from flcourse import metrics
 from flcourse.files import atomic_write
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+COLOURS = BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 
 
 def training_curves(history: list[dict], accuracy_label: str = "points within 15 px of 299 (%)") -> Figure:
@@ -33,8 +35,22 @@ def training_curves(history: list[dict], accuracy_label: str = "points within 15
     return figure
 
 
-def save_training_curves(history: list[dict], path: Path) -> None:
-    """Write `training_curves` as a PNG."""
+def error_curve(errors: dict[str, np.ndarray], limit: float = 10.0) -> Figure:
+    """Cumulative error curves: for each name the part of faces (%) with an NME up to each value, from NMEs (N,)."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    ax = figure.subplots()
+    limits = np.linspace(0, limit, 500)
+    for (name, values), colour in zip(errors.items(), COLOURS, strict=False):
+        label = f"{name}: mean {values.mean():.2f} %, AUC@{limit:g} {metrics.auc(values, limit):.3f}"
+        ax.plot(limits, 100 * metrics.error_curve(values, limits), color=colour, label=label)
+    ax.set(xlabel="NME (% of the eye distance)", ylabel="faces (%)", title="Cumulative error curve", ylim=(0, 101))
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG, atomically."""
     buffer = io.BytesIO()
-    training_curves(history).savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=110)
     atomic_write(path, buffer.getvalue())

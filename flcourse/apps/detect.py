@@ -1,0 +1,148 @@
+"""`flcourse detect` and `flcourse demo`: pictures in, annotated pictures and points out. Never imports torch."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flcourse.errors import CourseError
+from flcourse.face.draw import draw_faces
+from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
+from flcourse.files import atomic_write
+from flcourse.pictures import PICTURE_SUFFIXES, read_picture, write_picture
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in one picture."""
+
+    name: str
+    picture: np.ndarray  # (H, W, 3) RGB
+    faces: list[FaceLandmarks]
+    milliseconds: float  # detection, crops and network, without reading and drawing
+
+    def as_json(self) -> dict:
+        """Plain values, points in picture pixels with integers at pixel centres."""
+        height, width = self.picture.shape[:2]
+        return {
+            "picture": self.name,
+            "width": width,
+            "height": height,
+            "milliseconds": round(self.milliseconds, 2),
+            "faces": [
+                {
+                    "confidence": round(face.confidence, 4),
+                    "score": round(face.score, 4),
+                    "box": {name: round(value, 2) for name, value in face.box._asdict().items()},
+                    "points": [[round(float(x), 2), round(float(y), 2)] for x, y in face.points],
+                }
+                for face in self.faces
+            ],
+        }
+
+
+def picture_paths(paths: Sequence[Path]) -> list[Path]:
+    """The pictures among `paths`, folders replaced by what lies in them (not in their subfolders), sorted."""
+    found = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+            if not inside:
+                raise CourseError(f"{path}: no picture in this folder, expected {', '.join(PICTURE_SUFFIXES)}")
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
+def find(landmarker: FaceLandmarker, picture: np.ndarray, name: str) -> Found:
+    """Find the faces and points of one picture and time it."""
+    start = time.perf_counter()
+    faces = landmarker(picture)
+    return Found(name, picture, faces, 1e3 * (time.perf_counter() - start))
+
+
+def write_pts(path: Path, points: np.ndarray) -> None:
+    """Write points (68, 2) as iBUG's `.pts` text, which counts pixels from 1."""
+    lines = [f"{x + 1:.3f} {y + 1:.3f}" for x, y in points]
+    atomic_write(path, "\n".join(["version: 1", f"n_points: {len(lines)}", "{", *lines, "}", ""]))
+
+
+def write_results(found: Found, out: Path, stem: str, *, as_json: bool = True, as_pts: bool = False) -> Path:
+    """Write `STEM_faces.png`, and the points as `STEM_faces.json` and `STEM_face1.pts`, ... ; returns the picture."""
+    picture = out / f"{stem}_faces.png"
+    write_picture(picture, draw_faces(found.picture, found.faces))
+    if as_json:
+        atomic_write(picture.with_suffix(".json"), json.dumps(found.as_json(), indent=1) + "\n")
+    if as_pts:
+        for number, face in enumerate(found.faces, start=1):
+            write_pts(out / f"{stem}_face{number}.pts", face.points)
+    return picture
+
+
+def unique_stems(paths: Sequence[Path]) -> list[str]:
+    """A file stem for each path, made unique by a number where two folders hold the same name."""
+    seen: dict[str, int] = {}
+    stems = []
+    for path in paths:
+        count = seen[path.stem] = seen.get(path.stem, 0) + 1
+        stems.append(path.stem if count == 1 else f"{path.stem}_{count}")
+    return stems
+
+
+def sentence(found: Found) -> str:
+    """One line about a picture, as people read it."""
+    if not found.faces:
+        return f"{found.name}: no face found (try a larger or better lit face, or another --detector)"
+    sure = ", ".join(f"{face.confidence:.2f}" for face in found.faces)
+    count = "1 face" if len(found.faces) == 1 else f"{len(found.faces)} faces"
+    return f"{found.name}: {count}, confidence {sure}, {found.milliseconds:.0f} ms"
+
+
+def detect(
+    landmarker: FaceLandmarker, paths: Sequence[Path], out: Path | None, as_json: bool = False, as_pts: bool = False
+) -> None:
+    """Find the points in pictures and folders; see `flcourse detect --help`."""
+    pictures = picture_paths(paths)
+    results = []
+    for path, stem in zip(pictures, unique_stems(pictures), strict=True):
+        found = find(landmarker, read_picture(path), str(path))
+        results.append(found.as_json())
+        if out:
+            written = write_results(found, out, stem, as_json=as_json, as_pts=as_pts)
+        if not as_json:
+            print(sentence(found) + (f" -> {written}" if out else ""))
+    if as_json:
+        print(json.dumps(results, indent=1))
+
+
+def demo(landmarker: FaceLandmarker, paths: Sequence[Path], out: Path) -> None:
+    """Find the points in the given pictures, or in scikit-image's astronaut, and say what can be done next."""
+    if paths:
+        pictures = picture_paths(paths)
+        loaded = [
+            (stem, str(path), read_picture(path)) for path, stem in zip(pictures, unique_stems(pictures), strict=True)
+        ]
+    else:
+        from skimage import data
+
+        loaded = [("astronaut", "scikit-image's astronaut (NASA)", data.astronaut())]
+    landmarker(loaded[0][2])  # the first run warms up caches and threads, and would be timed as if it were typical
+    total, faces = 0.0, 0
+    for stem, name, picture in loaded:
+        found = find(landmarker, picture, name)
+        print(f"{sentence(found)}\n  -> {write_results(found, out, stem)}")
+        total, faces = total + found.milliseconds, faces + len(found.faces)
+    if faces:
+        count = "1 face" if faces == 1 else f"{faces} faces"
+        print(f"\n{count}, {total / faces:.1f} ms a face (detector: {landmarker.detector.name})")
+    print(
+        f"Pictures and points are in {out.resolve()}\n\n"
+        "What next:\n"
+        "  python3 course.py demo photo.jpg holiday/    your own pictures, files or folders\n"
+        "  python3 course.py lab                        the course, in JupyterLab\n"
+        "  flcourse detect photo.jpg --json             points for your own programs (in .venv/bin)"
+    )

@@ -1,0 +1,177 @@
+"""`flcourse evaluate` and `flcourse fit-boxes`: a landmark network and the face detectors against annotated faces."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from flcourse import metrics
+from flcourse.data.ibug import Face, read_imglab
+from flcourse.errors import CourseError
+from flcourse.face.detect import BOX_MAPS, Detector, fit_box_map, open_detector
+from flcourse.face.draw import draw_faces
+from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
+from flcourse.pictures import read_picture, warp, write_picture
+from flcourse.points import Box, BoxMap, crop_matrix, move_points, tight_box
+
+BOX_SOURCES = ("file", "tight", "yunet", "ssd", "haar")
+
+
+class TorchLandmarker(FaceLandmarker):
+    """`FaceLandmarker` on a PyTorch checkpoint: the same crops, the network run by torch."""
+
+    engine = "torch"
+
+    def __init__(self, path: Path) -> None:
+        import torch
+
+        from flcourse.nets import confidence
+        from flcourse.recipes import load_network
+
+        network, metadata = load_network(path)
+        self.size, self.detector = metadata["recipe"]["size"], None
+
+        def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+            with torch.inference_mode():
+                output = network(torch.from_numpy(crops))
+                sure = None if output.logits is None else confidence(output).numpy()
+            return output.points01.numpy(), sure
+
+        self._run = run
+
+
+def open_landmarker(weights: str | None) -> FaceLandmarker:
+    """The landmarker for `--weights`: a shipped name, an `.onnx` file, a `.safetensors` file or a `last.pt`."""
+    if weights and Path(weights).suffix in (".pt", ".safetensors"):
+        return TorchLandmarker(Path(weights))
+    return FaceLandmarker(weights, detector=None) if weights else FaceLandmarker(detector=None)
+
+
+def overlap(one: Box, two: Box) -> float:
+    """Intersection over union of two boxes."""
+    width = min(one.left + one.width, two.left + two.width) - max(one.left, two.left)
+    height = min(one.top + one.height, two.top + two.height) - max(one.top, two.top)
+    shared = max(0.0, width) * max(0.0, height)
+    return shared / (one.width * one.height + two.width * two.height - shared)
+
+
+def detected_box(detector: Detector, picture: np.ndarray, face: Face) -> Box | None:
+    """The detector's own box for an annotated face: centred inside the file's box and overlapping it best; or None."""
+    box = face.box
+
+    def inside(other: Box) -> bool:
+        x, y = other.centre
+        return box.left <= x < box.left + box.width and box.top <= y < box.top + box.height
+
+    candidates = [found.box for found in detector(picture) if inside(found.box)]
+    return max(candidates, key=lambda other: overlap(other, box), default=None)
+
+
+def evaluate(
+    xml: Path, weights: str | None, boxes: str = "file", gallery: Path | None = None, progress: bool = True
+) -> dict:
+    """Measure a landmark network on the faces of an imglab file: the figures of `flcourse evaluate --json`.
+
+    `boxes` says where the crops come from: the file's boxes, tight boxes around the true points, or a detector's, each
+    mapped to the file's convention. Faces a detector misses are counted in `missed` and left out of the figures.
+    `ms_per_face` is the time for crop and network, with a detector also its own, reading the picture not included.
+    """
+    if boxes not in BOX_SOURCES:
+        raise CourseError(f"unknown boxes {boxes!r}, expected one of {', '.join(BOX_SOURCES)}")
+    faces = read_imglab(xml)
+    landmarker = open_landmarker(weights)
+    detector = None if boxes in ("file", "tight") else open_detector(boxes)
+    kept: list[Face] = []
+    found: list[FaceLandmarks] = []
+    seconds = 0.0
+    for face in tqdm(faces, desc=f"{boxes} boxes", unit="face", disable=not progress):
+        picture = read_picture(face.path)
+        start = time.perf_counter()
+        if boxes == "file":
+            box = face.box
+        elif boxes == "tight":
+            box = BOX_MAPS["tight"](tight_box(face.points))
+        else:
+            own = detected_box(detector, picture, face)
+            box = own and detector.box_map(own)
+        if box:
+            found += landmarker.at(picture, [box])
+            kept.append(face)
+        seconds += time.perf_counter() - start
+    if not kept:
+        raise CourseError(f"{xml}: {boxes} found none of the {len(faces)} faces; nothing to measure")
+    predicted = np.stack([landmarks.points for landmarks in found])
+    true = np.stack([face.points for face in kept])
+    if gallery:
+        write_gallery(gallery, kept, found, metrics.nme(predicted, true))
+    figures = metrics.summary(predicted, true, [face.box for face in kept])
+    return {
+        "faces": len(faces),
+        "missed": len(faces) - len(kept),
+        **{name: round(value, 4) for name, value in figures.items()},
+        "ms_per_face": round(1e3 * seconds / len(faces), 2),
+        "boxes": boxes,
+        "weights": weights or landmarker.name,
+        "engine": landmarker.engine,
+        "threads": os.cpu_count(),
+    }
+
+
+def write_gallery(folder: Path, faces: Sequence[Face], found: Sequence[FaceLandmarks], errors: np.ndarray) -> None:
+    """Write sheets of the best, median and worst faces, found points in colour, and the cumulative error curve."""
+    from flcourse.show.plot import error_curve, save
+
+    order = np.argsort(errors)
+    n = min(12, len(order))
+    middle = (len(order) - n) // 2
+    for name, chosen in (("best", order[:n]), ("median", order[middle : middle + n]), ("worst", order[::-1][:n])):
+        tiles = [_tile(faces[i], found[i], errors[i]) for i in chosen]
+        tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % 4)
+        rows = [np.concatenate(tiles[i : i + 4], axis=1) for i in range(0, len(tiles), 4)]
+        write_picture(folder / f"{name}.png", np.concatenate(rows))
+    save(error_curve({"this network": errors}), folder / "error_curve.png")
+
+
+def _tile(face: Face, found: FaceLandmarks, error: float, size: int = 240) -> np.ndarray:
+    """One face of a sheet, labelled with its error in percent of the eye distance."""
+    import cv2
+
+    matrix = crop_matrix(face.box, size)
+    crop = warp(read_picture(face.path), matrix, size)
+    moved = FaceLandmarks(move_points(found.points, matrix), found.confidence, found.box, found.score)
+    crop = draw_faces(crop, [moved], boxes=False, confidence=False)
+    cv2.putText(crop, f"{error:.2f} %", (6, size - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(crop, f"{error:.2f} %", (6, size - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+    return crop
+
+
+def fit_boxes(xml: Path, sources: Sequence[str], progress: bool = True) -> dict[str, tuple[BoxMap, dict]]:
+    """Fit the map from each source's boxes to the file's on annotated faces; see `face.detect.fit_box_map`.
+
+    Returns for each source the map and how well it does: faces, missed, and the spread that is left, as standard
+    deviations of the centre (x, y, in parts of the file box's side) and of the log of the side.
+    """
+    faces = read_imglab(xml)
+    fits = {}
+    for source in sources:
+        detector = None if source == "tight" else open_detector(source)
+        pairs = []
+        for face in tqdm(faces, desc=source, unit="face", disable=not progress):
+            own = tight_box(face.points) if detector is None else detected_box(detector, read_picture(face.path), face)
+            if own:
+                pairs.append((own, face.box))
+        if not pairs:
+            raise CourseError(f"{xml}: {source} found none of the {len(faces)} faces; nothing to fit")
+        fitted = fit_box_map(*zip(*pairs, strict=True))
+        rest = np.array(
+            [
+                (*np.subtract(fitted(own).centre, box.centre) / box.side, np.log(fitted(own).side / box.side))
+                for own, box in pairs
+            ]
+        )
+        spread = dict(zip(("x", "y", "log_side"), rest.std(axis=0).round(4).tolist(), strict=True))
+        fits[source] = fitted, {"faces": len(faces), "missed": len(faces) - len(pairs), **spread}
+    return fits

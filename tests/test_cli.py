@@ -1,0 +1,234 @@
+"""The command line as its users meet it: in processes of its own, on the shipped weights."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+from toys import template, toy_set
+
+from flcourse.apps.detect import picture_paths, unique_stems, write_pts
+from flcourse.apps.evaluate import overlap
+from flcourse.data.ibug import Face, write_imglab
+from flcourse.errors import CourseError
+from flcourse.pictures import read_picture, write_picture
+from flcourse.points import Box
+
+
+def flcourse(*arguments: object, cwd: Path | None = None, code: int = 0) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "flcourse", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, encoding="utf-8")
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The astronaut, once as she is and once with a second copy beside her, under a name with a space and an umlaut."""
+    folder = tmp_path_factory.mktemp("Bilder für alle")
+    astronaut = data.astronaut()
+    write_picture(folder / "astronaut.png", astronaut)
+    write_picture(folder / "zwei Köpfe.png", np.concatenate([astronaut, astronaut[:, ::-1]], axis=1))
+    return folder
+
+
+EYES = np.array([[192, 103], [246, 106]])  # the astronaut's eyes' middles, read off the picture
+
+
+def assert_on_the_astronauts_face(points: np.ndarray, shift: float = 0) -> None:
+    middles = np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0)]) - (shift, 0)
+    assert np.abs(middles - EYES).max() < 6
+    mouth, nose, chin = points[48:].mean(axis=0), points[30], points[8]
+    assert middles[:, 1].max() < nose[1] < mouth[1] < chin[1] < 210
+    assert points[17:27, 1].max() < middles[:, 1].min()  # brows above the eyes
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = "import sys, flcourse.apps.cli as c; c.build_parser(); print({'numpy', 'torch', 'cv2'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+    for command in ("demo", "detect", "data", "train", "evaluate", "fit-boxes", "export"):
+        assert command in flcourse("--help").stdout
+        assert f"flcourse {command}" in flcourse(command, "--help").stdout
+
+
+def test_detect_draws_and_tells(folder, tmp_path):
+    done = flcourse("detect", folder, "--out", tmp_path / "out", "--pts", "--detector", "haar")
+    assert "astronaut.png: 1 face, confidence 0." in done.stdout and "zwei Köpfe.png: 2 faces" in done.stdout
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert {"astronaut_faces.png", "astronaut_face1.pts", "zwei Köpfe_faces.png", "zwei Köpfe_face2.pts"} <= names
+    drawn = read_picture(tmp_path / "out" / "astronaut_faces.png").astype(int)
+    changed = np.abs(drawn - data.astronaut()).max(axis=2) > 30
+    assert changed[60:200, 160:280].sum() > 300  # on the face
+    assert changed[300:].sum() == 0  # and not on the suit
+
+
+def test_detect_json_is_all_that_stdout_holds(folder, tmp_path):
+    done = flcourse("detect", folder / "astronaut.png", "--json", "--detector", "haar", cwd=tmp_path)
+    (result,) = json.loads(done.stdout)
+    (face,) = result["faces"]
+    assert (result["width"], result["height"]) == (512, 512)
+    assert 0.5 < face["confidence"] <= 1 and set(face["box"]) == {"left", "top", "width", "height"}
+    assert_on_the_astronauts_face(np.array(face["points"]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_detect_never_imports_torch(folder, tmp_path):
+    code = (
+        "import sys; from flcourse.apps.cli import main;"
+        f"main(['detect', {str(folder / 'astronaut.png')!r}, '--out', {str(tmp_path)!r}]);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_demo_finds_the_astronauts_points(tmp_path):
+    done = flcourse("demo", "--out", "pictures", "--detector", "haar", cwd=tmp_path)
+    assert "1 face" in done.stdout and "ms a face" in done.stdout and "course.py lab" in done.stdout
+    (face,) = json.loads((tmp_path / "pictures" / "astronaut_faces.json").read_text())["faces"]
+    assert_on_the_astronauts_face(np.array(face["points"]))
+    assert read_picture(tmp_path / "pictures" / "astronaut_faces.png").shape == (512, 512, 3)
+
+
+def test_a_picture_without_faces_says_so(tmp_path):
+    write_picture(tmp_path / "brick.png", np.repeat(data.brick()[..., None], 3, axis=2))
+    done = flcourse("detect", tmp_path / "brick.png", "--out", tmp_path, "--detector", "haar")
+    assert "no face found" in done.stdout
+
+
+def test_pts_counts_from_one(tmp_path):
+    write_pts(tmp_path / "face.pts", template())
+    lines = (tmp_path / "face.pts").read_text().splitlines()
+    assert lines[:3] == ["version: 1", "n_points: 68", "{"] and lines[-1] == "}"
+    assert np.allclose([list(map(float, line.split())) for line in lines[3:-1]], template() + 1, atol=1e-3)
+
+
+def test_folders_and_equal_names(folder, tmp_path):
+    assert [p.name for p in picture_paths([folder])] == ["astronaut.png", "zwei Köpfe.png"]
+    assert unique_stems([Path("a/x.png"), Path("b/x.jpg"), Path("y.png")]) == ["x", "x_2", "y"]
+    with pytest.raises(CourseError, match="no picture in this folder"):
+        picture_paths([tmp_path])
+
+
+@pytest.fixture(scope="module")
+def astronaut_xml(folder):
+    """An annotated set of one real face: the points as the shipped network finds them, so its NME is almost 0."""
+    (result,) = json.loads(flcourse("detect", folder / "astronaut.png", "--json", "--detector", "haar").stdout)
+    points = np.array(result["faces"][0]["points"])
+    box = Box(**result["faces"][0]["box"])
+    write_imglab(folder / "labels.xml", [Face(folder / "astronaut.png", "astronaut.png", box, points)])
+    return folder / "labels.xml"
+
+
+def test_evaluate_reports_every_figure(astronaut_xml, tmp_path):
+    figures = json.loads(flcourse("evaluate", astronaut_xml, "--json", "--gallery", tmp_path / "sheets").stdout)
+    wanted = "faces missed nme fr8 fr10 auc8 auc10 within15of299 ms_per_face boxes weights engine"
+    assert set(wanted.split()) <= figures.keys()
+    assert figures["faces"] == 1 and figures["missed"] == 0 and figures["nme"] < 0.1 and figures["auc8"] > 0.98
+    assert figures["within15of299"] == 100 and figures["fr10"] == 0 and figures["engine"] == "onnxruntime"
+    assert {p.name for p in (tmp_path / "sheets").iterdir()} == {
+        "best.png",
+        "median.png",
+        "worst.png",
+        "error_curve.png",
+    }
+
+
+def test_evaluate_by_detector_and_tight_boxes(astronaut_xml):
+    for boxes, limit in (("haar", 0.5), ("tight", 5)):
+        figures = json.loads(flcourse("evaluate", astronaut_xml, "--json", "--boxes", boxes).stdout)
+        assert figures["boxes"] == boxes and figures["missed"] == 0 and figures["nme"] < limit
+    assert "NME" in flcourse("evaluate", astronaut_xml).stdout
+
+
+def test_shipped_weights_are_the_same_in_onnx_and_safetensors(astronaut_xml):
+    import flcourse.weights as weights
+
+    path = Path(weights.__file__).parent / "xception.safetensors"
+    one, two = (
+        json.loads(flcourse("evaluate", astronaut_xml, "--json", "--weights", w).stdout) for w in ("xception", path)
+    )
+    assert (one["engine"], two["engine"]) == ("onnxruntime", "torch")
+    assert one["nme"] == pytest.approx(two["nme"], abs=0.05)
+
+
+def test_export_makes_a_network_that_detect_takes(folder, tmp_path):
+    import flcourse.weights as weights
+
+    path = Path(weights.__file__).parent / "xception.safetensors"
+    flcourse("export", "--weights", path, "--onnx", tmp_path / "mine.onnx")
+    done = flcourse(
+        "detect", folder / "astronaut.png", "--json", "--weights", tmp_path / "mine.onnx", "--detector", "haar"
+    )
+    assert_on_the_astronauts_face(np.array(json.loads(done.stdout)[0]["faces"][0]["points"]))
+
+
+def test_fit_boxes_prints_a_table(astronaut_xml):
+    done = flcourse("fit-boxes", astronaut_xml, "--sources", "haar", "tight")
+    assert '"haar": BoxMap(scale=' in done.stdout and "'missed': 0" in done.stdout
+
+
+def test_bad_input_is_one_line_and_exit_code_2(folder, astronaut_xml, tmp_path):
+    xml = toy_set(tmp_path, 3)
+    text = xml.read_text()
+    files = {
+        "cut.xml": text[: len(text) // 2],
+        "empty.xml": "",
+        "bomb.xml": '<!DOCTYPE d [<!ENTITY a "x"><!ENTITY b "&a;&a;">]><dataset>&b;</dataset>',
+        "67.xml": text.replace("<part name='30'", "<!-- <part name='30'", 1).replace(
+            "<part name='31'", "--><part name='31'", 1
+        ),
+        "flat.xml": text.replace("width='", "width='0' was='", 1),
+        "text.png": "no picture",
+        "cut.onnx": "no network",
+        "cut.safetensors": "no weights",
+        "pickle.pt": "cos\nsystem\n(S'exit 1'\ntR.",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    png = folder / "astronaut.png"
+    cases = [
+        (["train", "--data", tmp_path / "gone.xml"], "gone.xml: No such file"),
+        (["train", "--data", tmp_path / "cut.xml"], "cut.xml: not whole XML"),
+        (["train", "--data", tmp_path / "empty.xml"], "empty.xml: not whole XML"),
+        (["evaluate", tmp_path / "bomb.xml"], "bomb.xml: declares a DTD or entities"),
+        (["evaluate", tmp_path / "67.xml"], "67 points, expected 68"),
+        (["evaluate", tmp_path / "flat.xml"], "box of 0 x"),
+        (["evaluate", xml, "--boxes", "nose"], "unknown boxes 'nose', expected one of file, tight"),
+        (["evaluate", astronaut_xml, "--weights", tmp_path / "cut.safetensors"], "not a safetensors file"),
+        (["evaluate", astronaut_xml, "--weights", tmp_path / "pickle.pt"], "not a checkpoint that flcourse wrote"),
+        (["evaluate", astronaut_xml, "--weights", tmp_path / "cut.onnx"], "cut.onnx"),
+        (["train", "--data", xml, "--recipe", "orginal"], "unknown recipe 'orginal'"),
+        (["train", "--data", xml, "--epochs", "0"], "epochs=0, expected at least 1"),
+        (
+            ["train", "--data", xml, "--size", "100"],
+            "size=100, expected at least 32 and, for heatmaps, a multiple of 16",
+        ),
+        (["detect", tmp_path / "gone.jpg"], "gone.jpg: No such file"),
+        (["detect", tmp_path / "text.png"], "text.png: not a picture"),
+        (["detect", png, "--weights", "nobody"], "nobody"),
+        (["export", "--weights", tmp_path / "gone.pt", "--onnx", tmp_path / "x.onnx"], "gone.pt"),
+    ]
+    for arguments, message in cases:
+        done = flcourse(*arguments, cwd=tmp_path, code=2)
+        assert message in done.stderr and done.stderr.count("\n") == 1, (arguments, done.stderr)
+    next((tmp_path / "toys").iterdir()).unlink()
+    done = flcourse("train", "--data", xml, "--epochs", "1", cwd=tmp_path, code=2)
+    assert "No such file" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "x.onnx").exists()  # nothing half-written
+
+
+def test_a_running_training_is_not_overwritten(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.pt").write_bytes(b"precious")
+    done = flcourse("train", "--data", toy_set(tmp_path, 3), "--out", tmp_path / "run", code=2)
+    assert "--resume" in done.stderr and (tmp_path / "run" / "last.pt").read_bytes() == b"precious"
+
+
+def test_overlap_of_boxes():
+    assert overlap(Box(0, 0, 10, 10), Box(0, 0, 10, 10)) == 1
+    assert overlap(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(1 / 3)
+    assert overlap(Box(0, 0, 10, 10), Box(20, 0, 10, 10)) == 0

@@ -1,0 +1,271 @@
+"""Data folders and downloads, the latter against a real server on this machine."""
+
+import hashlib
+import http.server
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from flcourse import files
+from flcourse.errors import CourseError
+
+CONTENT = bytes(range(256)) * 1500  # 384 kB, several blocks
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+SHA1 = hashlib.sha1(CONTENT).hexdigest()
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves CONTENT as the path asks: /whole, /cut, /no-range, /wrong, /stall, /missing, /short."""
+
+    def do_GET(self):
+        asked = self.headers.get("Range")
+        self.server.requests.append((self.path, asked))
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.path != "/no-range" else 0
+        content = CONTENT[::-1] if self.path == "/wrong" else CONTENT
+        if self.path == "/missing":
+            return self.send_error(404)
+        if self.path == "/short":
+            content = content[:1000]
+        if start >= len(content):
+            return self.send_error(416)
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        body = content[start:]
+        if self.path == "/cut":  # a connection never brings more than a third
+            body = body[: len(CONTENT) // 3]
+        if self.path == "/stall":
+            self.wfile.write(body[:1000] if not start else b"")
+            self.wfile.flush()
+            self.server.released.wait(10)
+            return None
+        self.wfile.write(body)
+        return None
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server on the loopback; `requests` lists what was asked of it, `url(path)` names its files."""
+    monkeypatch.delenv("FLCOURSE_OFFLINE", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.requests = []
+        server.released = threading.Event()
+        server.url = lambda path: f"http://127.0.0.1:{server.server_address[1]}/{path}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.released.set()
+        server.shutdown()
+        thread.join()
+
+
+def refused_url() -> str:
+    """An address on this machine where nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/file"
+
+
+@pytest.mark.parametrize("sums", [{"sha256": SHA256}, {"sha1": SHA1}, {"md5": MD5}])
+def test_whole_file(server, tmp_path, sums):
+    target = tmp_path / "new folder" / "file.bin"
+    assert files.download(server.url("whole"), target, size=len(CONTENT), **sums) == target
+    assert target.read_bytes() == CONTENT
+    assert os.listdir(target.parent) == ["file.bin"]  # no part file, no lock is left
+    files.download(server.url("whole"), target, **sums)
+    assert len(server.requests) == 1  # the second call found it there
+
+
+def test_cut_connections_are_resumed(server, tmp_path):
+    files.download(server.url("cut"), tmp_path / "file", sha256=SHA256)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    third = len(CONTENT) // 3
+    assert server.requests == [("/cut", None), ("/cut", f"bytes={third}-"), ("/cut", f"bytes={2 * third}-")]
+
+
+def test_part_of_an_earlier_run_is_resumed(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
+    files.download(server.url("whole"), tmp_path / "file", sha256=SHA256)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert server.requests == [("/whole", "bytes=1000-")]
+
+
+def test_complete_part_of_an_earlier_run_lands(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT)
+    files.download(server.url("whole"), tmp_path / "file", sha256=SHA256)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_server_that_ignores_range(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
+    files.download(server.url("no-range"), tmp_path / "file", sha256=SHA256)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("junk", [b"junk", b"junk" * len(CONTENT)])
+def test_junk_of_an_earlier_run_is_fetched_anew(server, tmp_path, junk):
+    (tmp_path / "file.part").write_bytes(junk)
+    files.download(server.url("whole"), tmp_path / "file", sha256=SHA256)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_wrong_bytes(server, tmp_path):
+    with pytest.raises(CourseError, match=r"file: not downloaded .*sha256 \w+, expected \w+; the wrong part file was"):
+        files.download(server.url("wrong"), tmp_path / "file", sha256=SHA256)
+    assert os.listdir(tmp_path) == []
+
+
+def test_wrong_size_is_seen_before_the_bytes_come(server, tmp_path):
+    with pytest.raises(CourseError, match=f"the server has 1000 bytes, expected {len(CONTENT)}"):
+        files.download(server.url("short"), tmp_path / "file", sha256=SHA256, size=len(CONTENT))
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_addresses_are_tried(server, tmp_path):
+    urls = [refused_url(), server.url("missing"), server.url("wrong"), server.url("whole")]
+    files.download(urls, tmp_path / "file", sha256=SHA256)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_no_address_serves_it(server, tmp_path):
+    with pytest.raises(CourseError) as caught:
+        files.download([refused_url(), server.url("missing")], tmp_path / "file", sha256=SHA256)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "refused" in message and "HTTP status 404" in message and str(tmp_path / "file") in message
+
+
+def test_stalled_server_is_noticed(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "STALL_SECONDS", 0.3)
+    start = time.monotonic()
+    with pytest.raises(CourseError, match="silent"):
+        files.download(server.url("stall"), tmp_path / "file", sha256=SHA256)
+    assert time.monotonic() - start < 3
+    assert (tmp_path / "file.part").read_bytes() == CONTENT[:1000]  # kept for the next call
+
+
+def test_dead_network_is_noticed_within_five_seconds(tmp_path, monkeypatch):
+    monkeypatch.delenv("FLCOURSE_OFFLINE", raising=False)
+    monkeypatch.setattr(files, "CONNECT_SECONDS", 0.3)
+    over = threading.Event()
+
+    def hang(*args, **kwargs):  # a name look-up or a connection without end
+        over.wait(10)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", hang)
+    start = time.monotonic()
+    with pytest.raises(CourseError, match="no connection within"):
+        files.download([f"http://host{i}.invalid/" for i in range(4)], tmp_path / "file", sha256=SHA256)
+    assert time.monotonic() - start < 1.1  # four addresses do not wait four times
+    over.set()
+    assert files.CONNECT_SECONDS < 5
+
+
+def test_offline_touches_nothing(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLCOURSE_OFFLINE", "1")
+    with pytest.raises(CourseError, match="FLCOURSE_OFFLINE"):
+        files.download(server.url("whole"), tmp_path / "folder" / "file", sha256=SHA256)
+    assert server.requests == [] and os.listdir(tmp_path) == []
+
+
+def test_full_disk_is_noticed_first(server, tmp_path):
+    with pytest.raises(CourseError, match="make room"):
+        files.download(server.url("whole"), tmp_path / "file", sha256=SHA256, size=10**18)
+    assert server.requests == []
+
+
+def test_target_that_cannot_be_written(server, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(CourseError, match="cannot be written"):
+        files.download(server.url("whole"), tmp_path / "file" / "x", sha256=SHA256)
+
+
+def test_two_downloads_at_once_give_one_good_file(server, tmp_path):
+    def get():
+        files.download(server.url("cut"), tmp_path / "file", sha256=SHA256)
+
+    threads = [threading.Thread(target=get) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_proxy_is_the_first_hop(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert files._first_hop("https://example.org/x") == ("example.org", 443)
+    monkeypatch.setenv("https_proxy", "http://user:secret@proxy.local:3128")
+    assert files._first_hop("https://example.org/x") == ("proxy.local", 3128)
+    monkeypatch.setenv("no_proxy", "example.org")
+    assert files._first_hop("https://example.org/x") == ("example.org", 443)
+
+
+def test_data_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FLCOURSE_DATA", raising=False)
+    (tmp_path / "data").mkdir()
+    [own] = files.data_folders()
+    assert own.is_absolute() and tmp_path not in own.parents  # not the working directory's data/
+    monkeypatch.setenv("FLCOURSE_DATA", str(tmp_path / "mine"))
+    assert files.data_folders() == [tmp_path / "mine", own]
+    assert files.download_folder() == tmp_path / "mine"
+
+
+def test_checkout_or_cache(tmp_path, monkeypatch):
+    monkeypatch.delenv("FLCOURSE_DATA", raising=False)
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "flcourse" / "files.py"))
+    [cache] = files.data_folders()
+    assert tmp_path not in cache.parents and cache.name == "flcourse"
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "flcourse"\n')
+    assert files.data_folders() == [tmp_path / "data"]
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "expected"),
+    [("linux", "XDG_CACHE_HOME", "base/flcourse"), ("win32", "LOCALAPPDATA", "base/flcourse")],
+)
+def test_cache_folder_follows_the_platform(monkeypatch, platform, variable, expected):
+    monkeypatch.setattr(files.sys, "platform", platform)
+    monkeypatch.setenv(variable, "base")
+    assert files._cache_folder() == Path(expected)
+
+
+def test_find_file_prefers_the_named_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "data_folders", lambda: [tmp_path / "a", tmp_path / "b"])
+    assert files.find_file("models/x") is None
+    for folder in ("b", "a"):
+        (tmp_path / folder / "models").mkdir(parents=True)
+        (tmp_path / folder / "models" / "x").write_bytes(b"")
+        assert files.find_file("models/x") == tmp_path / folder / "models" / "x"
+
+
+def test_download_folder_skips_what_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(files, "data_folders", lambda: [tmp_path / "file" / "x", tmp_path / "b"])
+    assert files.download_folder() == tmp_path / "b"
+    monkeypatch.setattr(files, "data_folders", lambda: [tmp_path / "file" / "x"])
+    with pytest.raises(CourseError, match="FLCOURSE_DATA"):
+        files.download_folder()
+
+
+def test_atomic_write(tmp_path):
+    files.atomic_write(tmp_path / "sub" / "x.txt", "é")
+    assert (tmp_path / "sub" / "x.txt").read_bytes() == "é".encode()
+    assert os.listdir(tmp_path / "sub") == ["x.txt"]
+    with pytest.raises(CourseError, match="cannot be written"):
+        files.atomic_write(tmp_path / "sub" / "x.txt" / "y", b"")
