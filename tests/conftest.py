@@ -1,0 +1,6 @@
+"""Plain `pytest` runs as `course.py test` does: as any user has it."""
+
+import os
+
+os.environ.update(FLCOURSE_OFFLINE="1", FLCOURSE_FAST="1", MPLBACKEND="Agg")
+os.environ.pop("FLCOURSE_DATA", None)
