@@ -109,13 +109,19 @@ def download(
     The bytes gather in `<target>.part`, where a later call goes on. Once the checksum (give exactly one) is right, the
     file lands by an atomic rename. `size` is in bytes. Proxies (`https_proxy`, ...) and the system's certificates are
     used. Raises `CourseError` where no address serves the file, the sum is wrong (the part file is then removed), the
-    disk is too full, or `FLCOURSE_OFFLINE` is set. A `target` that is there and right is left alone.
+    disk is too full, or `FLCOURSE_OFFLINE` is set. A `target` that is there is left alone if right, else replaced.
     """
     [(algorithm, expected)] = [(a, s) for a, s in (("sha256", sha256), ("sha1", sha1), ("md5", md5)) if s]
     urls = [urls] if isinstance(urls, str) else list(urls)
     part = target.with_name(target.name + ".part")
     troubles = []
-    if offline() and not target.exists():
+
+    def is_there() -> bool:
+        return target.exists() and file_sum(target, algorithm) == expected
+
+    if is_there():
+        return target
+    if offline():
         raise CourseError(
             f"{target.name}: not downloaded, FLCOURSE_OFFLINE forbids the network; unset it, "
             f"or put {urls[0]} at {target}"
@@ -123,7 +129,7 @@ def download(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone_in(target.parent):
-            if target.exists() and file_sum(target, algorithm) == expected:
+            if is_there():  # another process has fetched it meanwhile
                 return target
             _check_disk(target, part, size)
             for url in _that_answer(urls, troubles):

@@ -11,7 +11,6 @@ from skimage import data
 from toys import template, toy_set
 
 from flcourse.apps.detect import picture_paths, unique_stems, write_pts
-from flcourse.apps.evaluate import overlap
 from flcourse.data.ibug import Face, write_imglab
 from flcourse.errors import CourseError
 from flcourse.pictures import read_picture, write_picture
@@ -91,6 +90,7 @@ def test_demo_finds_the_astronauts_points(tmp_path):
     (face,) = json.loads((tmp_path / "pictures" / "astronaut_faces.json").read_text())["faces"]
     assert_on_the_astronauts_face(np.array(face["points"]))
     assert read_picture(tmp_path / "pictures" / "astronaut_faces.png").shape == (512, 512, 3)
+    assert read_picture(tmp_path / "pictures" / "astronaut_face1.png").shape == (480, 480, 3)
 
 
 def test_a_picture_without_faces_says_so(tmp_path):
@@ -226,9 +226,3 @@ def test_a_running_training_is_not_overwritten(tmp_path):
     (tmp_path / "run" / "last.pt").write_bytes(b"precious")
     done = flcourse("train", "--data", toy_set(tmp_path, 3), "--out", tmp_path / "run", code=2)
     assert "--resume" in done.stderr and (tmp_path / "run" / "last.pt").read_bytes() == b"precious"
-
-
-def test_overlap_of_boxes():
-    assert overlap(Box(0, 0, 10, 10), Box(0, 0, 10, 10)) == 1
-    assert overlap(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(1 / 3)
-    assert overlap(Box(0, 0, 10, 10), Box(20, 0, 10, 10)) == 0

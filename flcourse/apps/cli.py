@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -89,10 +90,10 @@ def fit_boxes(args: argparse.Namespace) -> None:
 def detect(args: argparse.Namespace) -> None:
     """Find points in pictures."""
     from flcourse.apps.detect import detect
-    from flcourse.face.landmarker import FaceLandmarker
+    from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker
 
     out = args.out or (None if args.json else Path("outputs"))
-    landmarker = FaceLandmarker(args.weights, detector=args.detector)
+    landmarker = FaceLandmarker(args.weights or DEFAULT_WEIGHTS, detector=args.detector)
     detect(landmarker, args.pictures, out, as_json=args.json, as_pts=args.pts)
 
 
@@ -214,6 +215,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except CourseError as error:
         print(f"flcourse: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # `flcourse ... | head` closed the pipe: nothing is wrong, and nobody reads more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print("\nflcourse: interrupted", file=sys.stderr)
         sys.exit(130)

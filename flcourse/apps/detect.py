@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from flcourse.errors import CourseError
-from flcourse.face.draw import draw_faces
+from flcourse.face.draw import close_up, draw_faces
 from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
 from flcourse.files import atomic_write
 from flcourse.pictures import PICTURE_SUFFIXES, read_picture, write_picture
@@ -135,12 +135,14 @@ def demo(landmarker: FaceLandmarker, paths: Sequence[Path], out: Path) -> None:
     for stem, name, picture in loaded:
         found = find(landmarker, picture, name)
         print(f"{sentence(found)}\n  -> {write_results(found, out, stem)}")
+        for number, face in enumerate(found.faces, start=1):
+            write_picture(out / f"{stem}_face{number}.png", close_up(picture, face))
         total, faces = total + found.milliseconds, faces + len(found.faces)
     if faces:
         count = "1 face" if faces == 1 else f"{faces} faces"
         print(f"\n{count}, {total / faces:.1f} ms a face (detector: {landmarker.detector.name})")
     print(
-        f"Pictures and points are in {out.resolve()}\n\n"
+        f"Pictures, close-ups and points are in {out.resolve()}\n\n"
         "What next:\n"
         "  python3 course.py demo photo.jpg holiday/    your own pictures, files or folders\n"
         "  python3 course.py lab                        the course, in JupyterLab\n"

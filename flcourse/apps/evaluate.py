@@ -11,11 +11,11 @@ from tqdm.auto import tqdm
 from flcourse import metrics
 from flcourse.data.ibug import Face, read_imglab
 from flcourse.errors import CourseError
-from flcourse.face.detect import BOX_MAPS, Detector, fit_box_map, open_detector
-from flcourse.face.draw import draw_faces
-from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
-from flcourse.pictures import read_picture, warp, write_picture
-from flcourse.points import Box, BoxMap, crop_matrix, move_points, tight_box
+from flcourse.face.detect import BOX_MAPS, Detector, best_match, fit_box_map, open_detector
+from flcourse.face.draw import close_up
+from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks
+from flcourse.pictures import read_picture, write_picture
+from flcourse.points import Box, BoxMap, tight_box
 
 BOX_SOURCES = ("file", "tight", "yunet", "ssd", "haar")
 
@@ -32,13 +32,13 @@ class TorchLandmarker(FaceLandmarker):
         from flcourse.recipes import load_network
 
         network, metadata = load_network(path)
-        self.size, self.detector = metadata["recipe"]["size"], None
+        self.name, self.size, self.detector = str(path), metadata["recipe"]["size"], None
 
-        def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        def run(crops: np.ndarray) -> dict[str, np.ndarray]:
             with torch.inference_mode():
                 output = network(torch.from_numpy(crops))
-                sure = None if output.logits is None else confidence(output).numpy()
-            return output.points01.numpy(), sure
+                found = {"points01": output.points01.numpy()}
+                return found if output.logits is None else found | {"confidence": confidence(output).numpy()}
 
         self._run = run
 
@@ -47,27 +47,13 @@ def open_landmarker(weights: str | None) -> FaceLandmarker:
     """The landmarker for `--weights`: a shipped name, an `.onnx` file, a `.safetensors` file or a `last.pt`."""
     if weights and Path(weights).suffix in (".pt", ".safetensors"):
         return TorchLandmarker(Path(weights))
-    return FaceLandmarker(weights, detector=None) if weights else FaceLandmarker(detector=None)
-
-
-def overlap(one: Box, two: Box) -> float:
-    """Intersection over union of two boxes."""
-    width = min(one.left + one.width, two.left + two.width) - max(one.left, two.left)
-    height = min(one.top + one.height, two.top + two.height) - max(one.top, two.top)
-    shared = max(0.0, width) * max(0.0, height)
-    return shared / (one.width * one.height + two.width * two.height - shared)
+    return FaceLandmarker(weights or DEFAULT_WEIGHTS, detector=None)
 
 
 def detected_box(detector: Detector, picture: np.ndarray, face: Face) -> Box | None:
-    """The detector's own box for an annotated face: centred inside the file's box and overlapping it best; or None."""
-    box = face.box
-
-    def inside(other: Box) -> bool:
-        x, y = other.centre
-        return box.left <= x < box.left + box.width and box.top <= y < box.top + box.height
-
-    candidates = [found.box for found in detector(picture) if inside(found.box)]
-    return max(candidates, key=lambda other: overlap(other, box), default=None)
+    """The detector's own box for an annotated face, or None where it missed it."""
+    found = best_match(detector(picture), face.box)
+    return found and found.box
 
 
 def evaluate(
@@ -114,7 +100,7 @@ def evaluate(
         **{name: round(value, 4) for name, value in figures.items()},
         "ms_per_face": round(1e3 * seconds / len(faces), 2),
         "boxes": boxes,
-        "weights": weights or landmarker.name,
+        "weights": landmarker.name,
         "engine": landmarker.engine,
         "threads": os.cpu_count(),
     }
@@ -139,10 +125,7 @@ def _tile(face: Face, found: FaceLandmarks, error: float, size: int = 240) -> np
     """One face of a sheet, labelled with its error in percent of the eye distance."""
     import cv2
 
-    matrix = crop_matrix(face.box, size)
-    crop = warp(read_picture(face.path), matrix, size)
-    moved = FaceLandmarks(move_points(found.points, matrix), found.confidence, found.box, found.score)
-    crop = draw_faces(crop, [moved], boxes=False, confidence=False)
+    crop = close_up(read_picture(face.path), found, size)
     cv2.putText(crop, f"{error:.2f} %", (6, size - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
     cv2.putText(crop, f"{error:.2f} %", (6, size - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     return crop

@@ -1,1 +1,1 @@
-"""From a picture to points: detectors, the landmark network in ONNX Runtime, drawing. Never imports torch (using wing)."""
+"""From a picture to points (using wing): detectors, the network in ONNX Runtime, drawing. Never imports torch."""

@@ -1,0 +1,377 @@
+"""Find faces: three detectors behind one small protocol, their model files, and the maps to the face boxes of iBUG.
+
+`open_detector` is the door. Haar comes inside OpenCV's wheel and needs no download; YuNet finds more and is faster;
+the res10 SSD is what many older projects use. Pictures are (H, W, 3) uint8 RGB, as everywhere here.
+"""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+
+from flcourse.errors import CourseError
+from flcourse.files import download, download_folder, find_file, offline
+from flcourse.points import Box, BoxMap
+
+
+class Detection(NamedTuple):
+    """A face: the detector's own `box` in picture pixels, and how sure the detector is, `score` in 0..1."""
+
+    box: Box
+    score: float
+
+
+class Detector(Protocol):
+    """What finds faces. `box_map` turns its boxes into boxes of the iBUG file's convention."""
+
+    name: str
+    box_map: BoxMap
+
+    def __call__(self, picture: np.ndarray) -> list[Detection]:
+        """The faces in an (H, W, 3) uint8 RGB picture, best first; none is an empty list."""
+
+
+BOX_MAPS = {
+    "haar": BoxMap(scale=0.91, dx=0.0, dy=0.066),
+    "yunet": BoxMap(scale=0.94, dx=0.0, dy=0.05),
+    "ssd": BoxMap(scale=0.92, dx=0.0, dy=0.068),
+    "tight": BoxMap(scale=1.0, dx=0.0, dy=0.0),
+}
+
+
+def fit_box_map(source_boxes: Sequence[Box], file_boxes: Sequence[Box]) -> BoxMap:
+    """The map from one source's boxes to the file's boxes of the same faces, pair by pair (at least one pair).
+
+    Medians, of the centres' shift in parts of the source's side and of the sides' ratio, so that a few false matches
+    do not move it.
+    """
+    source = np.array([(*box.centre, box.side) for box in source_boxes])  # (N, 3)
+    file = np.array([(*box.centre, box.side) for box in file_boxes])
+    dx, dy = np.median((file[:, :2] - source[:, :2]) / source[:, 2:], axis=0)
+    scale = np.exp(np.median(np.log(file[:, 2] / source[:, 2])))
+    return BoxMap(scale=float(scale), dx=float(dx), dy=float(dy))
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes, 0..1."""
+    common = _common_area(a, b)
+    return common / (a.width * a.height + b.width * b.height - common)
+
+
+def _common_area(a: Box, b: Box) -> float:
+    width = min(a.left + a.width, b.left + b.width) - max(a.left, b.left)
+    height = min(a.top + a.height, b.top + b.height) - max(a.top, b.top)
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def best_match(detections: Sequence[Detection], box: Box) -> Detection | None:
+    """The detection that stands for the face of a file's `box`: centre inside it, then most overlap. None: missed."""
+
+    def inside(x: float, y: float) -> bool:
+        return abs(x - box.centre[0]) <= box.width / 2 and abs(y - box.centre[1]) <= box.height / 2
+
+    found = [d for d in detections if inside(*d.box.centre)]
+    return max(found, key=lambda d: overlap(d.box, box), default=None)
+
+
+def _without_doubles(detections: list[Detection]) -> list[Detection]:
+    """Best first, without those that a better one overlaps or holds: all three detectors answer twice now and then."""
+    kept = []
+    for found in sorted(detections, key=lambda d: -d.score):
+        area = found.box.width * found.box.height
+        for other in kept:
+            smaller = min(area, other.box.width * other.box.height)
+            if overlap(found.box, other.box) > 0.4 or _common_area(found.box, other.box) > 0.75 * smaller:
+                break
+        else:
+            kept.append(found)
+    return kept
+
+
+def _shrunk(picture: np.ndarray, longest: int) -> tuple[np.ndarray, float, float]:
+    """The picture with its long side at most `longest`, and the factors (x, y) that undo it."""
+    height, width = picture.shape[:2]
+    factor = min(1.0, longest / max(height, width))
+    small = max(1, round(width * factor)), max(1, round(height * factor))
+    if factor < 1:
+        picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
+    return picture, width / small[0], height / small[1]
+
+
+class HaarDetector:
+    """Viola and Jones's cascade of Haar features, as in OpenCV's wheel (Lienhart's `frontalface_alt2`).
+
+    Finds upright, frontal faces of at least a sixteenth of the picture's long side. The cascade gives no probability:
+    the score is a logistic curve of its last stage's sum, fitted to tell what YuNet, too, calls a face from what it
+    does not, on the training pictures. It ranks, and compares roughly with the other detectors' scores.
+    """
+
+    name = "haar"
+    # Of OpenCV's three frontal cascades alt2 missed least for its false alarms; steps of 1.05 instead of the usual 1.1
+    # halve the misses, and at 400 px they cost what 1.1 costs at 640.
+    CASCADE = "haarcascade_frontalface_alt2.xml"
+    LONGEST = 400
+    STEP = 1.05
+    NEIGHBOURS = 3
+    MIDDLE, SLOPE = 55.0, 2.0
+
+    def __init__(self, threshold: float | None = None):
+        self.threshold = 0.3 if threshold is None else threshold
+        self.box_map = BOX_MAPS[self.name]
+        try:
+            text = (Path(cv2.data.haarcascades) / self.CASCADE).read_text(encoding="utf-8")
+        except (AttributeError, OSError) as error:
+            raise CourseError(f"{self.CASCADE}: not in this OpenCV, expected opencv-python 4.10 to 4.x") from error
+        # From memory: the cascade's own loader fails on non-ASCII paths on Windows.
+        storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+        self._cascade = cv2.CascadeClassifier()
+        self._cascade.read(storage.getFirstTopLevelNode())
+
+    def __call__(self, picture: np.ndarray) -> list[Detection]:
+        small, x, y = _shrunk(picture, self.LONGEST)
+        least = max(20, max(small.shape[:2]) // 16)  # 20 px is the cascade's own window
+        if min(small.shape[:2]) < least:
+            return []
+        boxes, _, sums = self._cascade.detectMultiScale3(
+            cv2.cvtColor(small, cv2.COLOR_RGB2GRAY),
+            scaleFactor=self.STEP,
+            minNeighbors=self.NEIGHBOURS,
+            minSize=(least, least),
+            outputRejectLevels=True,
+        )
+        scores = 1 / (1 + np.exp(self.SLOPE * (self.MIDDLE - np.ravel(sums))))
+        found = [
+            Detection(Box(left * x, top * y, width * x, height * y), float(score))
+            for (left, top, width, height), score in zip(np.reshape(boxes, (-1, 4)).tolist(), scores, strict=True)
+            if score >= self.threshold
+        ]
+        return _without_doubles(found)
+
+
+class YuNetDetector:
+    """YuNet (Wu, Peng and Yu, 2023), 76,000 parameters, through OpenCV's `FaceDetectorYN`."""
+
+    name = "yunet"
+    # It sees faces of about 10 to 300 px: at 640 px it misses one in ten that fill the picture, at 256 px none. So the
+    # large ones are the small copy's to find, which costs a sixth more.
+    LONGEST = 640
+    LONGEST_FOR_LARGE = 256
+    LARGE = LONGEST / 2
+
+    def __init__(self, model: np.ndarray, threshold: float | None = None):
+        self.threshold = 0.7 if threshold is None else threshold
+        self.box_map = BOX_MAPS[self.name]
+        # One network for each size of picture: changing its size costs more than keeping two.
+        self._fine, self._coarse = (_yunet(model, self.threshold) for _ in range(2))
+
+    def __call__(self, picture: np.ndarray) -> list[Detection]:
+        fine = self._detect(self._fine, picture, self.LONGEST)
+        scale = max(1.0, max(picture.shape[:2]) / self.LONGEST)
+        if max(picture.shape[:2]) <= self.LONGEST_FOR_LARGE:
+            return _without_doubles(fine)
+        fine = [d for d in fine if d.box.side <= self.LARGE * scale]
+        return _without_doubles(fine + self._detect(self._coarse, picture, self.LONGEST_FOR_LARGE))
+
+    def _detect(self, net: cv2.FaceDetectorYN, picture: np.ndarray, longest: int) -> list[Detection]:
+        small, x, y = _shrunk(picture, longest)
+        height, width = small.shape[:2]
+        if net.getInputSize() != (width, height):
+            net.setInputSize((width, height))
+        _, rows = net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        # A row is left, top, width, height, five points, score.
+        return [
+            Detection(Box(row[0] * x, row[1] * y, row[2] * x, row[3] * y), min(1.0, row[14]))
+            for row in ([] if rows is None else rows.tolist())
+        ]
+
+
+def _yunet(model: np.ndarray, threshold: float) -> cv2.FaceDetectorYN:
+    no_config = np.empty(0, np.uint8)
+    # 0.3: OpenCV's own overlap limit among one pass's boxes.
+    return cv2.FaceDetectorYN.create("onnx", model, no_config, (320, 320), threshold, 0.3)
+
+
+class SsdDetector:
+    """The res10 SSD of OpenCV's samples, 300 x 300 px, from its Caffe or its 8-bit TensorFlow files."""
+
+    name = "ssd"
+    SIZE = 300
+    MEAN_BGR = (104.0, 177.0, 123.0)
+
+    def __init__(self, net: cv2.dnn.Net, threshold: float | None = None):
+        self.threshold = 0.5 if threshold is None else threshold
+        self.box_map = BOX_MAPS[self.name]
+        self._net = net
+
+    def __call__(self, picture: np.ndarray) -> list[Detection]:
+        # Padded to a square rather than squeezed into one: on 4:3 pictures its boxes are then a sixth steadier.
+        small, x, y = _shrunk(picture, self.SIZE)
+        height, width = small.shape[:2]
+        side = max(height, width)
+        left, top = (side - width) // 2, (side - height) // 2
+        square = cv2.copyMakeBorder(
+            cv2.cvtColor(small, cv2.COLOR_RGB2BGR),
+            *(top, side - height - top, left, side - width - left),
+            cv2.BORDER_CONSTANT,
+            value=self.MEAN_BGR,
+        )
+        self._net.setInput(cv2.dnn.blobFromImage(square, 1.0, (self.SIZE, self.SIZE), self.MEAN_BGR))
+        found = []
+        for _, _, score, *edges in self._net.forward().reshape(-1, 7).tolist():
+            x0, y0, x1, y1 = (edge * side for edge in edges)
+            if score >= self.threshold and x1 > x0 and y1 > y0:
+                box = Box((x0 - left) * x, (y0 - top) * y, (x1 - x0) * x, (y1 - y0) * y)
+                found.append(Detection(box, min(1.0, score)))
+        return _without_doubles(found)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file of `<data folder>/models`: its checksums (sha256 or sha1, any is right), size in bytes and addresses."""
+
+    name: str
+    sums: tuple[str, ...] = ()
+    size: int | None = None
+    urls: tuple[str, ...] = ()
+
+
+_ZOO = "models/face_detection_yunet/face_detection_yunet_2023mar.onnx"
+YUNET = ModelFile(
+    "face_detection_yunet_2023mar.onnx",
+    ("8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",),
+    232_589,
+    (
+        # The zoo keeps its models in Git LFS, which raw.githubusercontent.com does not serve; the second is OpenCV's too.
+        f"https://media.githubusercontent.com/media/opencv/opencv_zoo/47534e27c9851bb1128ccc0102f1145e27f23f98/{_ZOO}",
+        "https://huggingface.co/opencv/face_detection_yunet/resolve/main/face_detection_yunet_2023mar.onnx",
+    ),
+)
+_GITHUB = "https://raw.githubusercontent.com/opencv"
+SSD_WEIGHTS = ModelFile(
+    "res10_300x300_ssd_iter_140000.caffemodel",
+    ("2a56a11a57a4a295956b0660b4a3d76bbdca2206c4961cea8efe7d95c7cb2f2d", "15aa726b4d46d9f023526d85537db81cbc8dd566"),
+    10_666_211,
+    (f"{_GITHUB}/opencv_3rdparty/dnn_samples_face_detector_20170830/res10_300x300_ssd_iter_140000.caffemodel",),
+)
+SSD_NET = ModelFile(
+    "deploy.prototxt",
+    ("f62621cac923d6f37bd669298c428bb7ee72233b5f8c3389bb893e35ebbcf795",),
+    28_092,
+    (f"{_GITHUB}/opencv/4.0.1/samples/dnn/face_detector/deploy.prototxt",),
+)
+# Used where found, never fetched. Two versions of the weights: OpenCV's own, and the one this course was made with.
+SSD8_WEIGHTS = ModelFile(
+    "opencv_face_detector_uint8.pb",
+    ("4f2fdf6f231d759d7bbdb94353c5a68690f3d2ae", "d7282240a6ce9bd6cb55a79618aa9bf7bf996461"),
+)
+SSD8_NET = ModelFile("opencv_face_detector.pbtxt")
+
+_failed: dict[str, str] = {}  # file name -> error: no second wait for a network that was dead a moment ago
+
+
+def _path(file: ModelFile) -> Path:
+    """Where a model file is, fetched if need be. Raises `CourseError`."""
+    found = find_file(f"models/{file.name}")
+    if found is not None:
+        return found
+    if file.name in _failed and not offline():
+        raise CourseError(_failed[file.name])
+    try:
+        return _fetch(file)
+    except CourseError as error:
+        _failed[file.name] = str(error)
+        raise
+
+
+def _fetch(file: ModelFile) -> Path:
+    return download(file.urls, download_folder() / "models" / file.name, sha256=file.sums[0], size=file.size)
+
+
+def _read(file: ModelFile) -> np.ndarray:
+    """The bytes of a model file, (N,) uint8. Raises `CourseError` naming a file that cannot be had or is damaged."""
+    path = _path(file)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CourseError(f"{path}: {error.strerror or error}, expected a face detector's file") from error
+    # Texts are left to their parser: they differ a little from one OpenCV to the next.
+    if file.name.endswith("txt") or any(_sum_like(known, data) == known for known in file.sums):
+        return np.frombuffer(data, np.uint8)
+    raise CourseError(
+        f"{path}: damaged or another file, its checksum is not that of {file.name}; "
+        "remove it and run `flcourse data detectors`"
+    )
+
+
+def _sum_like(known: str, data: bytes) -> str:
+    return hashlib.new("sha1" if len(known) == 40 else "sha256", data, usedforsecurity=False).hexdigest()
+
+
+def fetch_detectors() -> list[Path]:
+    """Fetch the files of YuNet and the SSD (11 MB in all) that are not in a data folder yet; the paths of all.
+
+    A damaged copy in the download folder is replaced. Raises `CourseError` where a file cannot be had.
+    """
+    _failed.clear()
+    paths = []
+    for file in (YUNET, SSD_NET, SSD_WEIGHTS):
+        found = find_file(f"models/{file.name}")
+        if found is None or found.parent == download_folder() / "models":
+            _fetch(file)  # which does nothing where the file is there and right
+        _read(file)
+        paths.append(_path(file))
+    return paths
+
+
+def open_detector(name: str = "auto", threshold: float | None = None) -> Detector:
+    """A detector by name: "haar", "yunet", "ssd", or "auto" for YuNet where it can be had, else Haar.
+
+    Model files are found in the data folders' `models/`, else fetched. `threshold` is the least score kept, 0..1, by
+    default the detector's own. Where "auto" falls back to Haar, one line on stderr says so. Raises `CourseError` for an
+    unknown name, a detector named but not to be had, and a damaged file.
+    """
+    if name == "auto":
+        try:
+            _path(YUNET)
+            name = "yunet"
+        except CourseError:
+            _tell_once_of_haar()
+            name = "haar"
+    if name == "haar":
+        return HaarDetector(threshold)
+    if name == "yunet":
+        return YuNetDetector(_read(YUNET), threshold)
+    if name == "ssd":
+        return SsdDetector(_read_ssd(), threshold)
+    raise CourseError(f"{name}: unknown face detector, expected auto, yunet, ssd or haar")
+
+
+@cache
+def _tell_once_of_haar() -> None:
+    reason = "FLCOURSE_OFFLINE is set" if offline() else "no download"
+    print(
+        f"Finding faces with OpenCV's Haar cascade, which misses more of them: the YuNet detector is not here ({reason}); "
+        "`flcourse data detectors` fetches it",
+        file=sys.stderr,
+    )
+
+
+def _read_ssd() -> cv2.dnn.Net:
+    """The float network, or the 8-bit one where only that is found; from memory, as for Windows' non-ASCII paths."""
+    eight_bit = find_file(f"models/{SSD_WEIGHTS.name}") is None and find_file(f"models/{SSD8_WEIGHTS.name}") is not None
+    weights, net = (SSD8_WEIGHTS, SSD8_NET) if eight_bit else (SSD_WEIGHTS, SSD_NET)
+    try:
+        if eight_bit:
+            return cv2.dnn.readNetFromTensorflow(_read(weights), _read(net))
+        return cv2.dnn.readNetFromCaffe(_read(net), _read(weights))
+    except cv2.error as error:
+        raise CourseError(
+            f"{_path(net)}: does not describe the network of {weights.name}; "
+            "remove it and run `flcourse data detectors`"
+        ) from error

@@ -1,0 +1,99 @@
+"""Boxes, points and confidence drawn onto pictures: the one place that does (OpenCV)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from flcourse.face.landmarker import FaceLandmarks
+from flcourse.pictures import warp
+from flcourse.points import CLOSED_PARTS, CROP_SCALE, PARTS, Box, apply, crop_matrix
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; RGB.
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+_ORANGE, _SKY, _GREEN, _YELLOW, _PINK = (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167)
+PART_COLOURS = {
+    "jaw": _SKY,
+    "right_brow": _ORANGE,
+    "left_brow": _ORANGE,
+    "nose_bridge": _GREEN,
+    "nose_base": _GREEN,
+    "right_eye": _YELLOW,
+    "left_eye": _YELLOW,
+    "outer_lips": _PINK,
+    "inner_lips": _PINK,
+}
+
+SHIFT = 4  # OpenCV draws at 1 / 2**SHIFT of a pixel
+LIMIT = 30_000  # px; OpenCV's fixed-point coordinates overflow far outside a picture
+
+
+def draw_faces(
+    picture: np.ndarray,
+    faces: Sequence[FaceLandmarks],
+    *,
+    boxes: bool = True,
+    points: bool = True,
+    confidence: bool = True,
+) -> np.ndarray:
+    """A copy of an (H, W, 3) uint8 RGB picture with each face's box, points and confidence drawn on it."""
+    drawn = np.ascontiguousarray(picture).copy()
+    for face in faces:
+        size = face.box.side
+        if boxes:
+            draw_box(drawn, face.box)
+        if points:
+            draw_points(drawn, face.points, size)
+        if confidence:
+            draw_label(drawn, f"{face.confidence:.2f}", (face.box.left, face.box.top), size)
+    return drawn
+
+
+def close_up(picture: np.ndarray, face: FaceLandmarks, size: int = 480) -> np.ndarray:
+    """A face cut out and scaled to (size, size, 3), its points drawn: for looking closely, and for sheets of faces."""
+    matrix = crop_matrix(face.box, size)
+    moved = replace(face, points=apply(face.points, matrix), box=Box.around((size / 2, size / 2), size / CROP_SCALE))
+    return draw_faces(warp(picture, matrix, size), [moved], boxes=False, confidence=False)
+
+
+def draw_box(picture: np.ndarray, box: Box) -> None:
+    """Outline the pixels that `box` covers, in place: white on a dark line, to be seen on any ground."""
+    # The outermost pixels' centres, so that the line runs on the box's own pixels.
+    corners = [(box.left, box.top), (box.left + box.width - 1, box.top + box.height - 1)]
+    thickness = max(1, round(box.side / 150))
+    for colour, width in ((BLACK, thickness + 2), (WHITE, thickness)):
+        cv2.rectangle(picture, _fixed(corners[0]), _fixed(corners[1]), colour, width, cv2.LINE_AA, SHIFT)
+
+
+def draw_points(picture: np.ndarray, points: np.ndarray, size: float) -> None:
+    """Draw 68 points (68, 2), joined by parts, in place; dots and lines fit a face of `size` px."""
+    radius = max(1.0, size / 110)
+    thickness = max(1, round(size / 250))
+    for name, part in PARTS.items():
+        line = np.array([_fixed(points[i]) for i in part], np.int32)
+        cv2.polylines(picture, [line], name in CLOSED_PARTS, PART_COLOURS[name], thickness, cv2.LINE_AA, SHIFT)
+    for name, part in PARTS.items():
+        for i in part:
+            for colour, r in ((BLACK, 1.5 * radius), (PART_COLOURS[name], radius)):
+                cv2.circle(picture, _fixed(points[i]), round(r * 2**SHIFT), colour, cv2.FILLED, cv2.LINE_AA, SHIFT)
+
+
+def draw_label(picture: np.ndarray, text: str, corner: tuple[float, float], size: float) -> None:
+    """Write `text` on a dark ground above `corner` (x, y), in place; moved inside where it would leave the picture."""
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, float(np.clip(size / 250, 0.4, 3))
+    thickness = max(1, round(1.5 * scale))
+    (width, height), below = cv2.getTextSize(text, font, scale, thickness)
+    pad = max(2, height // 3)
+    width, height = width + 2 * pad, height + below + 2 * pad
+    left = round(float(np.clip(corner[0], 0, max(0, picture.shape[1] - width))))
+    top = round(float(np.clip(corner[1] - height, 0, max(0, picture.shape[0] - height))))
+    cv2.rectangle(picture, (left, top), (left + width - 1, top + height - 1), BLACK, cv2.FILLED)
+    origin = left + pad, top + height - pad - below
+    cv2.putText(picture, text, origin, font, scale, WHITE, thickness, cv2.LINE_AA)
+
+
+def _fixed(point: Sequence[float]) -> tuple[int, int]:
+    """A point (x, y) in OpenCV's fixed-point numbers."""
+    x, y = (round(float(np.clip(value, -LIMIT, LIMIT)) * 2**SHIFT) for value in point)
+    return x, y

@@ -1,0 +1,142 @@
+"""The landmarker, with small ONNX networks of known answers: points come back to where the picture has them."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from skimage import data
+from toys import template
+
+from flcourse.errors import CourseError
+from flcourse.face.detect import Detection
+from flcourse.face.landmarker import FaceLandmarker, shipped_weights
+from flcourse.points import Box, BoxMap
+
+SIZE = 64
+POINTS01 = (template() * 0.6 + 0.5).astype(np.float32)
+
+
+def network_bytes(points01: np.ndarray = POINTS01, crops=("n", 1, SIZE, SIZE), half: bool = False) -> bytes:
+    """A network that answers `points01` for every crop, and the crop's mean grey as its confidence."""
+    constant = numpy_helper.from_array(points01[None].astype(np.float16 if half else np.float32), "constant")
+    nodes = [helper.make_node("Cast", ["constant"], ["points"], to=TensorProto.FLOAT)]
+    nodes += [
+        helper.make_node("ReduceMean", ["crops"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("ReduceMean", ["crops"], ["mean3"], axes=[1, 2], keepdims=0),
+        helper.make_node("ReduceMean", ["mean3"], ["mean2"], axes=[1], keepdims=1),
+        helper.make_node("Unsqueeze", ["mean2", "axis"], ["mean4"]),
+        helper.make_node("Mul", ["mean4", "zero"], ["zeros"]),
+        helper.make_node("Add", ["zeros", "points"], ["points01"]),
+        helper.make_node("Identity", ["mean"], ["confidence"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("crops", TensorProto.FLOAT, crops)],
+        [
+            helper.make_tensor_value_info("points01", TensorProto.FLOAT, ("n", *points01.shape)),
+            helper.make_tensor_value_info("confidence", TensorProto.FLOAT, ("n",)),
+        ],
+        [
+            constant,
+            numpy_helper.from_array(np.array([2]), "axis"),
+            numpy_helper.from_array(np.zeros(1, np.float32), "zero"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def landmarker(tmp_path_factory):
+    path = tmp_path_factory.mktemp("Größe") / "netz 顔.onnx"
+    path.write_bytes(network_bytes())
+    return FaceLandmarker(path, detector=None, threads=1)
+
+
+@settings(max_examples=40)
+@given(
+    st.tuples(st.floats(-50, 350), st.floats(-50, 250)),
+    st.floats(8, 800),
+    st.tuples(st.integers(1, 300), st.integers(1, 400)),
+)
+def test_points_come_back_to_picture_pixels(landmarker, centre, side, shape):
+    """Boxes partly or wholly outside, smaller and larger than the crop, pictures down to one pixel."""
+    (face,) = landmarker.at(np.zeros((*shape, 3), np.uint8), [Box.around(centre, side)])
+    # The crop is 1.3 boxes wide about a centre a tenth lower; 0.5 is its middle.
+    wanted = (POINTS01 - 0.5) * 1.3 * side + (centre[0], centre[1] + 0.1 * side)
+    assert np.abs(face.points - wanted).max() < 1e-3 * max(1, side / 100)
+    assert face.points.dtype == np.float32 and face.points.shape == (68, 2)
+
+
+def test_several_boxes_are_cropped_each_for_itself(landmarker):
+    picture = np.zeros((100, 200, 3), np.uint8)
+    picture[:, 100:] = 255
+    boxes = [Box.around((50, 50), 30), Box.around((150, 50), 30)]
+    dark, bright = landmarker.at(picture, boxes, scores=[0.25, 0.5])
+    assert (dark.confidence, bright.confidence) == (pytest.approx(-1), pytest.approx(1))
+    assert (dark.score, bright.score) == (0.25, 0.5) and [dark.box, bright.box] == boxes
+    assert np.allclose(bright.points - dark.points, (100, 0), atol=1e-3)
+    assert landmarker.at(picture, []) == []
+
+
+def test_detections_pass_through_the_detectors_box_map(landmarker, tmp_path):
+    class Fixed:
+        name, box_map = "fixed", BoxMap(scale=0.5, dx=0.1, dy=0.2)
+
+        def __call__(self, picture):
+            return [Detection(Box.around((60, 60), 40), 0.7)]
+
+    path = tmp_path / "toy.onnx"
+    path.write_bytes(network_bytes())
+    (face,) = FaceLandmarker(path, detector=Fixed())(np.zeros((120, 120, 3), np.uint8))
+    assert np.allclose(face.box.centre, (64, 68)) and face.box.side == pytest.approx(20) and face.score == 0.7
+    with pytest.raises(ValueError, match="without a detector"):
+        landmarker(np.zeros((9, 9, 3), np.uint8))
+
+
+def test_half_precision_constants_are_cast(tmp_path):
+    (tmp_path / "half.onnx").write_bytes(network_bytes(half=True))
+    (face,) = FaceLandmarker(tmp_path / "half.onnx", detector=None).at(
+        np.zeros((99, 99, 3), np.uint8), [Box.around((50, 50), 40)]
+    )
+    assert np.abs((face.points - (50, 54)) / 52 + 0.5 - POINTS01).max() < 1e-3
+
+
+def test_bad_networks_are_one_clear_line(tmp_path):
+    def check(name: str, content: bytes | None, message: str) -> None:
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(CourseError, match=message) as caught:
+            FaceLandmarker(tmp_path / name, detector=None)
+        assert "\n" not in str(caught.value) and name in str(caught.value)
+
+    good = network_bytes()
+    check("gone.onnx", None, "No such file")
+    check("cut.onnx", good[: len(good) // 2], "truncated, or not an ONNX network")
+    check("empty.onnx", b"", "truncated, or not an ONNX network")
+    check("colour.onnx", network_bytes(crops=("n", 3, SIZE, SIZE)), r"expected crops \(N, 1, size, size\)")
+    check("oblong.onnx", network_bytes(crops=("n", 1, SIZE, 32)), r"takes .*crops.*32")
+    check("67.onnx", network_bytes(POINTS01[:67]), r"expected .*points01 \(N, 68, 2\)")
+    check("weights.h5", good, "neither shipped weights")
+
+
+def test_shipped_network_says_what_it_is():
+    path = shipped_weights()["xception"]
+    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    described = json.loads(metadata["flcourse"])
+    assert described["recipe"]["head"] == "heatmap" and described["figures"]["val_nme"] < 5
+    assert FaceLandmarker(detector=None).size == described["recipe"]["size"]
+
+
+def test_shipped_network_is_surer_of_a_face_than_of_a_wall():
+    landmarker = FaceLandmarker(detector=None)
+    (face,) = landmarker.at(data.astronaut(), [Box.around((222, 118), 90)])
+    wall = np.repeat(data.brick()[..., None], 3, axis=2)
+    (none,) = landmarker.at(wall, [Box.around((222, 118), 90)])
+    assert face.confidence > none.confidence + 0.1
