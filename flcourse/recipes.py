@@ -257,11 +257,20 @@ def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = Fals
         raw = Path(folder) / "network.onnx"
         program.save(raw)
         model = onnx.load(raw)
+    _strip(model)
     if half:
         _store_half(model)
     model.metadata_props.add(key="flcourse", value=json.dumps(metadata))
     onnx.checker.check_model(model)
     atomic_write(path, model.SerializeToString())
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes of the Python code behind every node, with the paths of this machine."""
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
 
 
 def _store_half(model: onnx.ModelProto) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flcourse import files
+from flcourse import download, files
 from flcourse.errors import CourseError
 
 CONTENT = bytes(range(256)) * 1500  # 384 kB, several blocks
@@ -80,15 +80,15 @@ def refused_url() -> str:
 @pytest.mark.parametrize("sums", [{"sha256": SHA256}, {"sha1": SHA1}, {"md5": MD5}])
 def test_whole_file(server, tmp_path, sums):
     target = tmp_path / "new folder" / "file.bin"
-    assert files.download(server.url("whole"), target, size=len(CONTENT), **sums) == target
+    assert download.download(server.url("whole"), target, size=len(CONTENT), **sums) == target
     assert target.read_bytes() == CONTENT
     assert os.listdir(target.parent) == ["file.bin"]  # no part file, no lock is left
-    files.download(server.url("whole"), target, **sums)
+    download.download(server.url("whole"), target, **sums)
     assert len(server.requests) == 1  # the second call found it there
 
 
 def test_cut_connections_are_resumed(server, tmp_path):
-    files.download(server.url("cut"), tmp_path / "file", sha256=SHA256)
+    download.download(server.url("cut"), tmp_path / "file", sha256=SHA256)
     assert (tmp_path / "file").read_bytes() == CONTENT
     third = len(CONTENT) // 3
     assert server.requests == [("/cut", None), ("/cut", f"bytes={third}-"), ("/cut", f"bytes={2 * third}-")]
@@ -96,68 +96,68 @@ def test_cut_connections_are_resumed(server, tmp_path):
 
 def test_part_of_an_earlier_run_is_resumed(server, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
-    files.download(server.url("whole"), tmp_path / "file", sha256=SHA256)
+    download.download(server.url("whole"), tmp_path / "file", sha256=SHA256)
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert server.requests == [("/whole", "bytes=1000-")]
 
 
 def test_complete_part_of_an_earlier_run_lands(server, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT)
-    files.download(server.url("whole"), tmp_path / "file", sha256=SHA256)
+    download.download(server.url("whole"), tmp_path / "file", sha256=SHA256)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_server_that_ignores_range(server, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
-    files.download(server.url("no-range"), tmp_path / "file", sha256=SHA256)
+    download.download(server.url("no-range"), tmp_path / "file", sha256=SHA256)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("junk", [b"junk", b"junk" * len(CONTENT)])
 def test_junk_of_an_earlier_run_is_fetched_anew(server, tmp_path, junk):
     (tmp_path / "file.part").write_bytes(junk)
-    files.download(server.url("whole"), tmp_path / "file", sha256=SHA256)
+    download.download(server.url("whole"), tmp_path / "file", sha256=SHA256)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_wrong_bytes(server, tmp_path):
     with pytest.raises(CourseError, match=r"file: not downloaded .*sha256 \w+, expected \w+; the wrong part file was"):
-        files.download(server.url("wrong"), tmp_path / "file", sha256=SHA256)
+        download.download(server.url("wrong"), tmp_path / "file", sha256=SHA256)
     assert os.listdir(tmp_path) == []
 
 
 def test_wrong_size_is_seen_before_the_bytes_come(server, tmp_path):
     with pytest.raises(CourseError, match=f"the server has 1000 bytes, expected {len(CONTENT)}"):
-        files.download(server.url("short"), tmp_path / "file", sha256=SHA256, size=len(CONTENT))
+        download.download(server.url("short"), tmp_path / "file", sha256=SHA256, size=len(CONTENT))
     assert os.listdir(tmp_path) == []
 
 
 def test_other_addresses_are_tried(server, tmp_path):
     urls = [refused_url(), server.url("missing"), server.url("wrong"), server.url("whole")]
-    files.download(urls, tmp_path / "file", sha256=SHA256)
+    download.download(urls, tmp_path / "file", sha256=SHA256)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_no_address_serves_it(server, tmp_path):
     with pytest.raises(CourseError) as caught:
-        files.download([refused_url(), server.url("missing")], tmp_path / "file", sha256=SHA256)
+        download.download([refused_url(), server.url("missing")], tmp_path / "file", sha256=SHA256)
     message = str(caught.value)
     assert "\n" not in message
     assert "refused" in message and "HTTP status 404" in message and str(tmp_path / "file") in message
 
 
 def test_stalled_server_is_noticed(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.3)
     start = time.monotonic()
     with pytest.raises(CourseError, match="silent"):
-        files.download(server.url("stall"), tmp_path / "file", sha256=SHA256)
+        download.download(server.url("stall"), tmp_path / "file", sha256=SHA256)
     assert time.monotonic() - start < 3
     assert (tmp_path / "file.part").read_bytes() == CONTENT[:1000]  # kept for the next call
 
 
 def test_dead_network_is_noticed_within_five_seconds(tmp_path, monkeypatch):
     monkeypatch.delenv("FLCOURSE_OFFLINE", raising=False)
-    monkeypatch.setattr(files, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(download, "CONNECT_SECONDS", 0.3)
     over = threading.Event()
 
     def hang(*args, **kwargs):  # a name look-up or a connection without end
@@ -167,34 +167,34 @@ def test_dead_network_is_noticed_within_five_seconds(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "create_connection", hang)
     start = time.monotonic()
     with pytest.raises(CourseError, match="no connection within"):
-        files.download([f"http://host{i}.invalid/" for i in range(4)], tmp_path / "file", sha256=SHA256)
+        download.download([f"http://host{i}.invalid/" for i in range(4)], tmp_path / "file", sha256=SHA256)
     assert time.monotonic() - start < 1.1  # four addresses do not wait four times
     over.set()
-    assert files.CONNECT_SECONDS < 5
+    assert download.CONNECT_SECONDS < 5
 
 
 def test_offline_touches_nothing(server, tmp_path, monkeypatch):
     monkeypatch.setenv("FLCOURSE_OFFLINE", "1")
     with pytest.raises(CourseError, match="FLCOURSE_OFFLINE"):
-        files.download(server.url("whole"), tmp_path / "folder" / "file", sha256=SHA256)
+        download.download(server.url("whole"), tmp_path / "folder" / "file", sha256=SHA256)
     assert server.requests == [] and os.listdir(tmp_path) == []
 
 
 def test_full_disk_is_noticed_first(server, tmp_path):
     with pytest.raises(CourseError, match="make room"):
-        files.download(server.url("whole"), tmp_path / "file", sha256=SHA256, size=10**18)
+        download.download(server.url("whole"), tmp_path / "file", sha256=SHA256, size=10**18)
     assert server.requests == []
 
 
 def test_target_that_cannot_be_written(server, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(CourseError, match="cannot be written"):
-        files.download(server.url("whole"), tmp_path / "file" / "x", sha256=SHA256)
+        download.download(server.url("whole"), tmp_path / "file" / "x", sha256=SHA256)
 
 
 def test_two_downloads_at_once_give_one_good_file(server, tmp_path):
     def get():
-        files.download(server.url("cut"), tmp_path / "file", sha256=SHA256)
+        download.download(server.url("cut"), tmp_path / "file", sha256=SHA256)
 
     threads = [threading.Thread(target=get) for _ in range(4)]
     for thread in threads:
@@ -208,11 +208,11 @@ def test_two_downloads_at_once_give_one_good_file(server, tmp_path):
 def test_proxy_is_the_first_hop(monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    assert files._first_hop("https://example.org/x") == ("example.org", 443)
+    assert download._first_hop("https://example.org/x") == ("example.org", 443)
     monkeypatch.setenv("https_proxy", "http://user:secret@proxy.local:3128")
-    assert files._first_hop("https://example.org/x") == ("proxy.local", 3128)
+    assert download._first_hop("https://example.org/x") == ("proxy.local", 3128)
     monkeypatch.setenv("no_proxy", "example.org")
-    assert files._first_hop("https://example.org/x") == ("example.org", 443)
+    assert download._first_hop("https://example.org/x") == ("example.org", 443)
 
 
 def test_data_folders(tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ def tracked_files():
 
 # --- imports go one way ---
 
-FOUNDATION = {"errors", "files", "points", "metrics", "pictures"}
+FOUNDATION = {"download", "errors", "files", "points", "metrics", "pictures"}
 TRAINING = {"data", "nets", "train", "recipes"}
 MAY_IMPORT = {  # a part of the package -> the parts it may import, itself aside
     **dict.fromkeys(FOUNDATION, FOUNDATION),

@@ -106,17 +106,25 @@ def demo(args: argparse.Namespace) -> None:
 
 
 def export(args: argparse.Namespace) -> None:
-    """Write a trained network as ONNX."""
+    """Write a trained network as ONNX or as weights alone."""
+    from flcourse.files import atomic_write
     from flcourse.recipes import export_onnx, load_network
+    from flcourse.train import pack_weights
 
+    if not (args.onnx or args.safetensors):
+        raise CourseError("nothing to write: give --onnx FILE, --safetensors FILE or both")
     network, metadata = load_network(args.weights)
-    export_onnx(network, metadata, args.onnx, half=args.half)
-    print(f"wrote {args.onnx} ({args.onnx.stat().st_size / 1e6:.1f} MB); use it with --weights {args.onnx}")
+    if args.safetensors:
+        atomic_write(args.safetensors, pack_weights(network, metadata, half=args.half))
+    if args.onnx:
+        export_onnx(network, metadata, args.onnx, half=args.half)
+    for path in filter(None, (args.safetensors, args.onnx)):
+        print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 def data(args: argparse.Namespace) -> None:
     """Fetch data."""
-    from flcourse.face.detect import fetch_detectors
+    from flcourse.face.models import fetch_detectors
 
     for path in fetch_detectors():
         print(path)
@@ -201,8 +209,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command(
         export, "export", "Write a trained network as ONNX, which detect, demo and evaluate run without PyTorch"
     )
-    sub.add_argument("--onnx", type=Path, required=True, metavar="FILE")
     sub.add_argument("--weights", type=Path, required=True, metavar="W", help=".safetensors or last.pt")
+    sub.add_argument("--onnx", type=Path, metavar="FILE", help="the network, for --weights FILE of the other commands")
+    sub.add_argument("--safetensors", type=Path, metavar="FILE", help="the weights alone, for PyTorch")
     sub.add_argument("--half", action="store_true", help="store the weights in half precision, cast on loading")
     return parser
 

@@ -1,6 +1,5 @@
 """`flcourse evaluate` and `flcourse fit-boxes`: a landmark network and the face detectors against annotated faces."""
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,7 +101,6 @@ def evaluate(
         "boxes": boxes,
         "weights": landmarker.name,
         "engine": landmarker.engine,
-        "threads": os.cpu_count(),
     }
 
 

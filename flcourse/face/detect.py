@@ -1,13 +1,11 @@
-"""Find faces: three detectors behind one small protocol, their model files, and the maps to the face boxes of iBUG.
+"""Find faces: three detectors behind one small protocol, and the maps from their boxes to those of iBUG.
 
 `open_detector` is the door. Haar comes inside OpenCV's wheel and needs no download; YuNet finds more and is faster;
 the res10 SSD is what many older projects use. Pictures are (H, W, 3) uint8 RGB, as everywhere here.
 """
 
-import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -16,7 +14,8 @@ import cv2
 import numpy as np
 
 from flcourse.errors import CourseError
-from flcourse.files import download, download_folder, find_file, offline
+from flcourse.face.models import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET, model_path, read_model
+from flcourse.files import find_file, offline
 from flcourse.points import Box, BoxMap
 
 
@@ -107,18 +106,21 @@ def _shrunk(picture: np.ndarray, longest: int) -> tuple[np.ndarray, float, float
 class HaarDetector:
     """Viola and Jones's cascade of Haar features, as in OpenCV's wheel (Lienhart's `frontalface_alt2`).
 
-    Finds upright, frontal faces of at least a sixteenth of the picture's long side. The cascade gives no probability:
-    the score is a logistic curve of its last stage's sum, fitted to tell what YuNet, too, calls a face from what it
-    does not, on the training pictures. It ranks, and compares roughly with the other detectors' scores.
+    Finds upright, frontal faces. The cascade gives no probability: the score is a logistic curve of its last stage's
+    sum, fitted to tell what YuNet, too, calls a face from what it does not, on the training pictures. It ranks, and
+    compares roughly with the other detectors' scores.
     """
 
     name = "haar"
-    # Of OpenCV's three frontal cascades alt2 missed least for its false alarms; steps of 1.05 instead of the usual 1.1
-    # halve the misses, and at 400 px they cost what 1.1 costs at 640.
+    # Of OpenCV's frontal cascades alt2 errs least. On a copy this small the faces it can find are at least a twelfth of
+    # the long side; fine steps there miss 6 % of the training faces, where the usual 1.1 at 400 px misses 9 % for the
+    # same time. Only where they find nothing are smaller faces looked for, down to a thirty-second.
     CASCADE = "haarcascade_frontalface_alt2.xml"
-    LONGEST = 400
-    STEP = 1.05
-    NEIGHBOURS = 3
+    PASSES = (
+        (240, 1.05, 4),
+        (640, 1.1, 4),
+    )  # long side in pixels, step from scale to scale, neighbours that must agree
+    LEAST = 20  # px, the cascade's own window
     MIDDLE, SLOPE = 55.0, 2.0
 
     def __init__(self, threshold: float | None = None):
@@ -134,24 +136,27 @@ class HaarDetector:
         self._cascade.read(storage.getFirstTopLevelNode())
 
     def __call__(self, picture: np.ndarray) -> list[Detection]:
-        small, x, y = _shrunk(picture, self.LONGEST)
-        least = max(20, max(small.shape[:2]) // 16)  # 20 px is the cascade's own window
-        if min(small.shape[:2]) < least:
-            return []
+        for longest, step, neighbours in self.PASSES:
+            found = self._detect(picture, longest, step, neighbours)
+            if found:
+                return _without_doubles(found)
+        return []
+
+    def _detect(self, picture: np.ndarray, longest: int, step: float, neighbours: int) -> list[Detection]:
+        small, x, y = _shrunk(picture, longest)
         boxes, _, sums = self._cascade.detectMultiScale3(
             cv2.cvtColor(small, cv2.COLOR_RGB2GRAY),
-            scaleFactor=self.STEP,
-            minNeighbors=self.NEIGHBOURS,
-            minSize=(least, least),
+            scaleFactor=step,
+            minNeighbors=neighbours,
+            minSize=(self.LEAST, self.LEAST),
             outputRejectLevels=True,
         )
         scores = 1 / (1 + np.exp(self.SLOPE * (self.MIDDLE - np.ravel(sums))))
-        found = [
+        return [
             Detection(Box(left * x, top * y, width * x, height * y), float(score))
             for (left, top, width, height), score in zip(np.reshape(boxes, (-1, 4)).tolist(), scores, strict=True)
             if score >= self.threshold
         ]
-        return _without_doubles(found)
 
 
 class YuNetDetector:
@@ -231,104 +236,6 @@ class SsdDetector:
         return _without_doubles(found)
 
 
-@dataclass(frozen=True)
-class ModelFile:
-    """A file of `<data folder>/models`: its checksums (sha256 or sha1, any is right), size in bytes and addresses."""
-
-    name: str
-    sums: tuple[str, ...] = ()
-    size: int | None = None
-    urls: tuple[str, ...] = ()
-
-
-_ZOO = "models/face_detection_yunet/face_detection_yunet_2023mar.onnx"
-YUNET = ModelFile(
-    "face_detection_yunet_2023mar.onnx",
-    ("8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",),
-    232_589,
-    (
-        # The zoo keeps its models in Git LFS, which raw.githubusercontent.com does not serve; the second is OpenCV's too.
-        f"https://media.githubusercontent.com/media/opencv/opencv_zoo/47534e27c9851bb1128ccc0102f1145e27f23f98/{_ZOO}",
-        "https://huggingface.co/opencv/face_detection_yunet/resolve/main/face_detection_yunet_2023mar.onnx",
-    ),
-)
-_GITHUB = "https://raw.githubusercontent.com/opencv"
-SSD_WEIGHTS = ModelFile(
-    "res10_300x300_ssd_iter_140000.caffemodel",
-    ("2a56a11a57a4a295956b0660b4a3d76bbdca2206c4961cea8efe7d95c7cb2f2d", "15aa726b4d46d9f023526d85537db81cbc8dd566"),
-    10_666_211,
-    (f"{_GITHUB}/opencv_3rdparty/dnn_samples_face_detector_20170830/res10_300x300_ssd_iter_140000.caffemodel",),
-)
-SSD_NET = ModelFile(
-    "deploy.prototxt",
-    ("f62621cac923d6f37bd669298c428bb7ee72233b5f8c3389bb893e35ebbcf795",),
-    28_092,
-    (f"{_GITHUB}/opencv/4.0.1/samples/dnn/face_detector/deploy.prototxt",),
-)
-# Used where found, never fetched. Two versions of the weights: OpenCV's own, and the one this course was made with.
-SSD8_WEIGHTS = ModelFile(
-    "opencv_face_detector_uint8.pb",
-    ("4f2fdf6f231d759d7bbdb94353c5a68690f3d2ae", "d7282240a6ce9bd6cb55a79618aa9bf7bf996461"),
-)
-SSD8_NET = ModelFile("opencv_face_detector.pbtxt")
-
-_failed: dict[str, str] = {}  # file name -> error: no second wait for a network that was dead a moment ago
-
-
-def _path(file: ModelFile) -> Path:
-    """Where a model file is, fetched if need be. Raises `CourseError`."""
-    found = find_file(f"models/{file.name}")
-    if found is not None:
-        return found
-    if file.name in _failed and not offline():
-        raise CourseError(_failed[file.name])
-    try:
-        return _fetch(file)
-    except CourseError as error:
-        _failed[file.name] = str(error)
-        raise
-
-
-def _fetch(file: ModelFile) -> Path:
-    return download(file.urls, download_folder() / "models" / file.name, sha256=file.sums[0], size=file.size)
-
-
-def _read(file: ModelFile) -> np.ndarray:
-    """The bytes of a model file, (N,) uint8. Raises `CourseError` naming a file that cannot be had or is damaged."""
-    path = _path(file)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CourseError(f"{path}: {error.strerror or error}, expected a face detector's file") from error
-    # Texts are left to their parser: they differ a little from one OpenCV to the next.
-    if file.name.endswith("txt") or any(_sum_like(known, data) == known for known in file.sums):
-        return np.frombuffer(data, np.uint8)
-    raise CourseError(
-        f"{path}: damaged or another file, its checksum is not that of {file.name}; "
-        "remove it and run `flcourse data detectors`"
-    )
-
-
-def _sum_like(known: str, data: bytes) -> str:
-    return hashlib.new("sha1" if len(known) == 40 else "sha256", data, usedforsecurity=False).hexdigest()
-
-
-def fetch_detectors() -> list[Path]:
-    """Fetch the files of YuNet and the SSD (11 MB in all) that are not in a data folder yet; the paths of all.
-
-    A damaged copy in the download folder is replaced. Raises `CourseError` where a file cannot be had.
-    """
-    _failed.clear()
-    paths = []
-    for file in (YUNET, SSD_NET, SSD_WEIGHTS):
-        found = find_file(f"models/{file.name}")
-        if found is None or found.parent == download_folder() / "models":
-            _fetch(file)  # which does nothing where the file is there and right
-        _read(file)
-        paths.append(_path(file))
-    return paths
-
-
 def open_detector(name: str = "auto", threshold: float | None = None) -> Detector:
     """A detector by name: "haar", "yunet", "ssd", or "auto" for YuNet where it can be had, else Haar.
 
@@ -338,7 +245,7 @@ def open_detector(name: str = "auto", threshold: float | None = None) -> Detecto
     """
     if name == "auto":
         try:
-            _path(YUNET)
+            model_path(YUNET)
             name = "yunet"
         except CourseError:
             _tell_once_of_haar()
@@ -346,7 +253,7 @@ def open_detector(name: str = "auto", threshold: float | None = None) -> Detecto
     if name == "haar":
         return HaarDetector(threshold)
     if name == "yunet":
-        return YuNetDetector(_read(YUNET), threshold)
+        return YuNetDetector(read_model(YUNET), threshold)
     if name == "ssd":
         return SsdDetector(_read_ssd(), threshold)
     raise CourseError(f"{name}: unknown face detector, expected auto, yunet, ssd or haar")
@@ -356,7 +263,7 @@ def open_detector(name: str = "auto", threshold: float | None = None) -> Detecto
 def _tell_once_of_haar() -> None:
     reason = "FLCOURSE_OFFLINE is set" if offline() else "no download"
     print(
-        f"Finding faces with OpenCV's Haar cascade, which misses more of them: the YuNet detector is not here ({reason}); "
+        f"Finding faces with OpenCV's Haar cascade, which misses more: the YuNet detector is not here ({reason}); "
         "`flcourse data detectors` fetches it",
         file=sys.stderr,
     )
@@ -368,10 +275,10 @@ def _read_ssd() -> cv2.dnn.Net:
     weights, net = (SSD8_WEIGHTS, SSD8_NET) if eight_bit else (SSD_WEIGHTS, SSD_NET)
     try:
         if eight_bit:
-            return cv2.dnn.readNetFromTensorflow(_read(weights), _read(net))
-        return cv2.dnn.readNetFromCaffe(_read(net), _read(weights))
+            return cv2.dnn.readNetFromTensorflow(read_model(weights), read_model(net))
+        return cv2.dnn.readNetFromCaffe(read_model(net), read_model(weights))
     except cv2.error as error:
         raise CourseError(
-            f"{_path(net)}: does not describe the network of {weights.name}; "
+            f"{model_path(net)}: does not describe the network of {weights.name}; "
             "remove it and run `flcourse data detectors`"
         ) from error
