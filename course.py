@@ -8,7 +8,7 @@
 
 Windows: py course.py ...   What comes after demo, lab or test is passed on: course.py test -k points
 The first run makes .venv and downloads packages: 3.4 GB (6.4 GB on disk) on Linux, 0.6 GB (2 GB) on macOS and Windows.
-On Linux without an NVIDIA card, UV_TORCH_BACKEND=cpu saves about 5 GB of disk.
+On Linux without an NVIDIA card, UV_TORCH_BACKEND=cpu saves about 4 GB of disk.
 """
 # Standard library only, no annotations, no syntax newer than Python 3.6: an old Python has to be able to complain.
 

@@ -1,0 +1,167 @@
+"""Face detectors: what they find on the astronaut, that nothing makes them crash, and how model files are handled."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage import data
+
+from flcourse.errors import CourseError
+from flcourse.face import detect, models
+from flcourse.face.detect import BOX_MAPS, Detection, HaarDetector, best_match, fit_box_map, open_detector, overlap
+from flcourse.files import find_file
+from flcourse.points import Box, BoxMap
+
+FACE = Box.around((221, 120), 90)  # of the astronaut, brows to chin, read off the picture
+
+
+def have(name: str) -> bool:
+    wanted = {"yunet": [models.YUNET], "ssd": [models.SSD_WEIGHTS, models.SSD_NET]}.get(name, [])
+    eight_bit = [models.SSD8_WEIGHTS, models.SSD8_NET] if name == "ssd" else wanted
+    return any(all(find_file(f"models/{file.name}") for file in files) for files in (wanted, eight_bit))
+
+
+@pytest.fixture(params=["haar", "yunet", "ssd"], scope="module")
+def detector(request):
+    if not have(request.param):
+        pytest.skip(f"{request.param}: its model files are not in data/models (flcourse data detectors)")
+    return open_detector(request.param)
+
+
+def astronaut(scale: float = 1.0) -> np.ndarray:
+    picture = data.astronaut()
+    return picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 2, 4])
+def test_the_astronaut_has_one_face(detector, scale):
+    (found,) = detector(astronaut(scale))
+    mapped = detector.box_map(found.box)
+    wanted = Box.around(((FACE.centre[0] + 0.5) * scale - 0.5, (FACE.centre[1] + 0.5) * scale - 0.5), FACE.side * scale)
+    assert overlap(mapped, wanted) > 0.7 and 0.5 <= found.score <= 1
+
+
+def test_faces_are_found_where_they_are_also_in_wide_and_tall_pictures(detector):
+    head = astronaut()[:260, 90:350]
+    for axis in (0, 1):
+        found = detector(np.concatenate([head, head[:, ::-1]], axis=axis))
+        assert len(found) == 2
+        (x0, y0), (x1, y1) = sorted(d.box.centre for d in found)
+        assert (abs(x1 - x0) > 200) == (axis == 1) and (abs(y1 - y0) > 200) == (axis == 0)
+        assert [d.score for d in found] == sorted((d.score for d in found), reverse=True)
+
+
+def test_grey_pictures_have_faces_too(detector):
+    grey = cv2.cvtColor(cv2.cvtColor(astronaut(), cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    assert best_match(detector(grey), FACE)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (10, 10), (1, 700), (700, 1), (23, 3000), (3000, 4000)])
+def test_no_size_of_picture_makes_a_crash(detector, shape):
+    assert detector(np.full((*shape, 3), 127, np.uint8)) == []
+
+
+def test_a_face_that_fills_the_picture_is_found(detector):
+    filled = astronaut()[60:200, 155:290]
+    assert len(detector(cv2.resize(filled, (540, 560), interpolation=cv2.INTER_CUBIC))) == 1
+
+
+def test_threshold_leaves_out_the_less_sure():
+    picture = astronaut()
+    all_of_them, sure = HaarDetector(threshold=0.0)(picture), HaarDetector(threshold=0.9)(picture)
+    assert len(all_of_them) >= len(sure) == 1 and all(d.score >= 0.9 for d in sure)
+
+
+@settings(max_examples=30)
+@given(
+    st.builds(BoxMap, st.floats(0.5, 2), st.floats(-0.3, 0.3), st.floats(-0.3, 0.3)),
+    st.integers(0, 1000),
+)
+def test_fit_recovers_the_map_despite_noise_and_false_matches(true, seed):
+    rng = np.random.default_rng(seed)
+    source = [Box.around(rng.uniform(0, 500, 2), side) for side in rng.uniform(30, 300, 300)]
+    file = []
+    for number, box in enumerate(source):
+        exact = true(box)
+        noisy = Box.around(exact.centre + rng.normal(0, 0.02, 2) * exact.side, exact.side * np.exp(rng.normal(0, 0.03)))
+        file.append(noisy if number % 10 else Box.around(rng.uniform(0, 500, 2), 999))
+    fitted = fit_box_map(source, file)
+    assert np.allclose(fitted, true, atol=0.03)
+
+
+def test_each_source_has_a_map_and_all_are_near_each_other_on_one_face(detector):
+    assert set(BOX_MAPS) == {"haar", "yunet", "ssd", "tight"}
+    haar = open_detector("haar")
+    boxes = [d.box_map(best_match(d(astronaut()), FACE).box) for d in (haar, detector)]
+    assert overlap(*boxes) > 0.75
+
+
+def test_best_match_wants_the_centre_inside_and_takes_the_largest_overlap():
+    box = Box.around((50, 50), 40)
+    beside, small, good = (
+        Detection(Box.around(c, s), 0.9) for c, s in (((95, 50), 90), ((50, 50), 10), ((53, 50), 44))
+    )
+    assert best_match([beside, small, good], box) is good
+    assert best_match([beside], box) is None and best_match([], box) is None
+
+
+def test_overlap():
+    assert overlap(Box(0, 0, 10, 10), Box(0, 0, 10, 10)) == 1
+    assert overlap(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(1 / 3)
+    assert overlap(Box(0, 0, 10, 10), Box(20, 0, 10, 10)) == 0
+
+
+# --- model files
+
+
+@pytest.fixture
+def empty_data(monkeypatch, tmp_path):
+    """Data folders that hold nothing, and no memory of earlier failures."""
+    for module in (models, detect):
+        monkeypatch.setattr(module, "find_file", lambda name: (tmp_path / name) if (tmp_path / name).exists() else None)
+    monkeypatch.setattr(models, "download_folder", lambda: tmp_path)
+    monkeypatch.setattr(models, "_failed", {})
+    detect._tell_once_of_haar.cache_clear()
+    (tmp_path / "models").mkdir()
+    return tmp_path
+
+
+def test_auto_falls_back_to_haar_and_says_so_once(empty_data, capsys):
+    assert [open_detector().name, open_detector("auto").name] == ["haar", "haar"]
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and "flcourse data detectors" in told[0]
+
+
+@pytest.mark.parametrize("name", ["yunet", "ssd"])
+def test_a_named_detector_that_cannot_be_had_is_an_error(empty_data, name):
+    with pytest.raises(CourseError, match="FLCOURSE_OFFLINE") as caught:
+        open_detector(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_dead_network_is_not_waited_for_twice(empty_data, monkeypatch):
+    monkeypatch.delenv("FLCOURSE_OFFLINE")
+    tries = []
+
+    def dead(urls, target, **sums):
+        tries.append(target.name)
+        raise CourseError(f"{target.name}: no network")
+
+    monkeypatch.setattr(models, "download", dead)
+    assert open_detector("auto").name == open_detector("auto").name == "haar"
+    assert tries == [models.YUNET.name]
+
+
+@pytest.mark.parametrize("name, file", [("yunet", models.YUNET.name), ("ssd", models.SSD_WEIGHTS.name)])
+def test_a_damaged_model_file_is_named(empty_data, name, file):
+    for other in (models.SSD_NET.name, file):
+        (empty_data / "models" / other).write_bytes(b"not a network")
+    with pytest.raises(CourseError, match="damaged or another file") as caught:
+        open_detector(name)
+    assert file in str(caught.value) or models.SSD_NET.name in str(caught.value)
+
+
+def test_unknown_detector():
+    with pytest.raises(CourseError, match="expected auto, yunet, ssd or haar"):
+        open_detector("nose")
