@@ -83,7 +83,7 @@ def best_match(detections: Sequence[Detection], box: Box) -> Detection | None:
 def _sorted_out(detections: list[Detection], picture: np.ndarray) -> list[Detection]:
     """Best first, without those centred outside the picture, and those that a better one overlaps or holds.
 
-    All three detectors answer twice now and then, and the SSD puts copies of large faces beside the picture.
+    All three detectors answer twice now and then.
     """
     height, width = picture.shape[:2]
     kept = []
@@ -299,9 +299,9 @@ def _read_ssd() -> cv2.dnn.Net:
 def _without_ghosts(config: np.ndarray) -> np.ndarray:
     """The SSD's description, Caffe's or TensorFlow's, with the padding of its last two 3 x 3 convolutions taken out.
 
-    The published files pad them, so that the maps of the largest faces have 5 x 5 cells where the steps given with them,
-    100 and 300 of 300 px, mean 3 x 3 and 1: such a face is then found a second time 100 px right of and below its place,
-    or far outside the picture. Half of all boxes on the training pictures were such ghosts.
+    The published files pad them, so that the maps of the largest faces have 5 x 5 cells where the steps given with
+    them, 100 and 300 of 300 px, mean 3 x 3 and 1: such a face is then found a second time 100 px right of and below its
+    place, or far outside the picture. Half of all boxes on the training pictures were such ghosts.
     """
     unpadded = {b"pad: 1": b"pad: 0", b'"SAME"': b'"VALID"'}
     pattern = rb'(name: "conv[89]_2_h(?:/Conv2D)?".*?)(pad: 1|"SAME")'
