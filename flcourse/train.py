@@ -133,6 +133,7 @@ def fit(
     `train_set` and `val_set` are map-style datasets of (input, target) pairs; a `train_set` with an attribute `epoch`
     is told each epoch's number. Where `out` is given it receives `last.pt` (everything `resume=True` needs),
     `best.safetensors` (the weights best on `val_set`, with `describe` as metadata), `history.csv` and `history.json`.
+    Under torchrun one process writes, and the training figures are those of its share of the batches.
     The first Ctrl-C, or `stop()` turning true, ends after the batch at hand and keeps the checkpoint.
     At the end `model` holds the last weights, those of the moving average where there is one.
 

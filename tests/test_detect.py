@@ -67,6 +67,43 @@ def test_a_face_that_fills_the_picture_is_found(detector):
     assert len(detector(cv2.resize(filled, (540, 560), interpolation=cv2.INTER_CUBIC))) == 1
 
 
+GHOSTLY = {  # the two ways in which the SSD is described, cut down to what matters
+    "deploy.prototxt": """
+layer { name: "conv7_2_h" type: "Convolution" convolution_param { pad: 1 kernel_size: 3 stride: 2 } }
+layer { name: "conv8_2_h" type: "Convolution" convolution_param { pad: 1 kernel_size: 3 } }
+layer { name: "conv9_2_h" type: "Convolution" convolution_param { pad: 1 kernel_size: 3 } }
+layer { name: "conv9_2_mbox_loc" type: "Convolution" convolution_param { pad: 1 kernel_size: 3 } }
+""",
+    "opencv_face_detector.pbtxt": """
+node { name: "conv7_2_h/Conv2D" op: "Conv2D" attr { key: "padding" value { s: "SAME" } } }
+node { name: "conv8_2_h/Conv2D" op: "Conv2D" attr { key: "padding" value { s: "SAME" } } }
+node { name: "conv9_2_h/Conv2D" op: "Conv2D" attr { key: "padding" value { s: "SAME" } } }
+node { name: "conv9_2_mbox_loc/Conv2D" op: "Conv2D" attr { key: "padding" value { s: "SAME" } } }
+""",
+}
+
+
+@pytest.mark.parametrize("name", GHOSTLY)
+def test_the_ssd_loses_the_padding_that_makes_ghosts_and_no_other(name):
+    config = GHOSTLY[name]
+    fixed = detect._without_ghosts(np.frombuffer(config.encode(), np.uint8)).tobytes().decode()
+    changed = [a.split('"')[1] for a, b in zip(config.splitlines(), fixed.splitlines(), strict=True) if a != b]
+    assert [layer.split("/")[0] for layer in changed] == ["conv8_2_h", "conv9_2_h"]
+    assert fixed.count("pad: 0") + fixed.count('"VALID"') == 2
+
+
+@pytest.mark.skipif(not have("ssd"), reason="ssd: its model files are not in data/models (flcourse data detectors)")
+def test_the_ssds_last_maps_are_as_large_as_its_steps_say():
+    shapes = {}
+    net = detect._read_ssd()
+    names, shape = net.getLayerNames(), [1, 3, 300, 300]
+    net.setInput(np.zeros(shape, np.float32))
+    for wanted in ("conv8_2_h", "conv9_2_h"):
+        name = next(n for n in names if n.split("/")[0] == wanted and not n.endswith("Relu"))
+        shapes[wanted] = net.forward(name).shape[2:]
+    assert shapes == {"conv8_2_h": (3, 3), "conv9_2_h": (1, 1)}  # steps of 100 and 300 px
+
+
 def test_threshold_leaves_out_the_less_sure():
     picture = astronaut()
     all_of_them, sure = HaarDetector(threshold=0.0)(picture), HaarDetector(threshold=0.9)(picture)
