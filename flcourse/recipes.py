@@ -55,14 +55,16 @@ class Recipe:
 
 
 RECIPES = {
-    # The original project's training, figure by figure: 299 px, full width, MSE, Adam 7.5e-4, batch 32, 30 epochs.
+    # The original project's training (its FLD_Main_Sameer.py): 299 px, full width, pooling, MSE, Adam 7.5e-4, batch 32,
+    # 30 epochs, colour jitter only; its archive holds a mirrored copy of every face. Ours differs in taking grey crops
+    # by this package's geometry, and in one linear layer where the original has three.
     "original": Recipe(
         size=299,
         width=1.0,
         head="regression",
         loss="mse",
         config=Config(epochs=30, batch_size=32, optimizer="adam", lr=7.5e-4),
-        augment=Augment(rotation=5, offset=0.03, random_crop=0.1, brightness=0.2, contrast=0.2, saturation=0.2),
+        augment=Augment(mirror=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1),
     ),
     # What landmarks need, for a laptop: a head that keeps places, L1-like loss, wide augmentation, schedule, average.
     "course": Recipe(

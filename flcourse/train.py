@@ -80,14 +80,25 @@ class Device(NamedTuple):
         """Whether mixed precision in bfloat16 is faster here: on recent NVIDIA cards, and on CPUs with AMX tiles."""
         if self.device.type == "cuda":
             return torch.cuda.is_bf16_supported(including_emulation=False)
-        return self.device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+        return self.device.type == "cpu" and _has_amx()
+
+
+def _has_amx() -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch does not tell
+    return bool(capabilities.get("amx_bf16"))
 
 
 @contextlib.contextmanager
 def choose_device(name: str | None = None) -> Iterator[Device]:
-    """The device called `name`, else the first of cuda, mps and cpu that there is; under torchrun, this process's."""
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    """The device called `name`, else the first of cuda, mps and cpu that there is; under torchrun, this process's.
+
+    Raises `CourseError` for a device that is not there.
+    """
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = [kind for kind, is_there in here.items() if is_there]
+    name = name or there[0]
+    if name.split(":")[0] not in there:
+        raise CourseError(f"device {name!r}: not on this machine, expected {' or '.join(there)}")
     if "RANK" not in os.environ:  # torchrun sets it
         yield Device(torch.device(name))
         return
@@ -281,13 +292,16 @@ class _Run:
                 "batch": self.batch,
                 "sums": dict(self.sums),
                 "history": self.history,
-                "threads": torch.get_num_threads(),
-                "world": self.device.world,
+                **self._circumstances(),
             },
             buffer,
         )
         atomic_write(self.checkpoint, buffer.getvalue())
         write_history(self.out, self.history)
+
+    def _circumstances(self) -> dict:
+        """What the order and precision of sums depends on: the same on resuming gives the same weights to the bit."""
+        return {"threads": torch.get_num_threads(), "world": self.device.world, "bfloat16": self.device.bfloat16}
 
     def load(self) -> None:
         """Go on from `last.pt`."""
@@ -303,11 +317,9 @@ class _Run:
                     f"{self.checkpoint}: was trained with {name}={then.get(name)!r}, now {name}={now.get(name)!r}; "
                     "resume with the same settings, or start anew with another --out"
                 )
-        if (state["threads"], state["world"]) != (torch.get_num_threads(), self.device.world):
-            print(
-                f"note: the checkpoint was written with {state['threads']} threads and {state['world']} processes, now "
-                f"{torch.get_num_threads()} and {self.device.world}: sums differ in their last bits"
-            )
+        for name, value in self._circumstances().items():
+            if state[name] != value:
+                print(f"note: {name} was {state[name]}, now it is {value}: results differ in their last digits")
         self.model.load_state_dict(state["model"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])

@@ -100,6 +100,13 @@ def test_a_picture_without_faces_says_so(tmp_path):
     assert "no face found" in done.stdout
 
 
+def test_one_bad_picture_among_several_does_not_lose_the_others(folder, tmp_path):
+    (tmp_path / "a.png").write_text("no picture")
+    done = flcourse("detect", tmp_path / "a.png", folder / "astronaut.png", "--json", "--detector", "haar", code=2)
+    assert [len(result["faces"]) for result in json.loads(done.stdout)] == [1]
+    assert "a.png: not a picture" in done.stderr and "1 of 2 pictures could not be read" in done.stderr
+
+
 def test_pts_counts_from_one(tmp_path):
     write_pts(tmp_path / "face.pts", template())
     lines = (tmp_path / "face.pts").read_text().splitlines()
@@ -208,6 +215,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, astronaut_xml, tmp_path, 
         ),
         (["train", "--data", xml, "--recipe", "orginal"], "unknown recipe 'orginal'"),
         (["train", "--data", xml, "--epochs", "0"], "epochs=0, expected at least 1"),
+        (["train", "--data", xml, "--device", "tpu"], "device 'tpu': not on this machine, expected "),
         (
             ["train", "--data", xml, "--size", "100"],
             "size=100, expected at least 32 and, for heatmaps, a multiple of 16",

@@ -1,6 +1,7 @@
 """`flcourse detect` and `flcourse demo`: pictures in, annotated pictures and points out. Never imports torch."""
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,11 +106,22 @@ def sentence(found: Found) -> str:
 def detect(
     landmarker: FaceLandmarker, paths: Sequence[Path], out: Path | None, as_json: bool = False, as_pts: bool = False
 ) -> None:
-    """Find the points in pictures and folders; see `flcourse detect --help`."""
+    """Find the points in pictures and folders; see `flcourse detect --help`.
+
+    Of several pictures those that cannot be read are named and left out; the `CourseError` that counts them comes last.
+    """
     pictures = picture_paths(paths)
-    results = []
+    results, failed = [], 0
     for path, stem in zip(pictures, unique_stems(pictures), strict=True):
-        found = find(landmarker, read_picture(path), str(path))
+        try:
+            picture = read_picture(path)
+        except CourseError as error:
+            if len(pictures) == 1:
+                raise
+            print(f"flcourse: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        found = find(landmarker, picture, str(path))
         results.append(found.as_json())
         if out:
             written = write_results(found, out, stem, as_json=as_json, as_pts=as_pts)
@@ -117,6 +129,8 @@ def detect(
             print(sentence(found) + (f" -> {written}" if out else ""))
     if as_json:
         print(json.dumps(results, indent=1))
+    if failed:
+        raise CourseError(f"{failed} of {len(pictures)} pictures could not be read, see above; the others are done")
 
 
 def demo(landmarker: FaceLandmarker, paths: Sequence[Path], out: Path) -> None:
