@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -121,8 +122,6 @@ def write_gallery(folder: Path, faces: Sequence[Face], found: Sequence[FaceLandm
 
 def _tile(face: Face, found: FaceLandmarks, error: float, size: int = 240) -> np.ndarray:
     """One face of a sheet, labelled with its error in percent of the eye distance."""
-    import cv2
-
     crop = close_up(read_picture(face.path), found, size)
     cv2.putText(crop, f"{error:.2f} %", (6, size - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
     cv2.putText(crop, f"{error:.2f} %", (6, size - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
