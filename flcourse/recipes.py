@@ -50,8 +50,8 @@ class Recipe:
         return Xception(width=self.width, head=self.head)
 
     def describe(self) -> dict:
-        """The recipe as plain values, flat, as checkpoints store it."""
-        return {**asdict(self), "config": asdict(self.config), "augment": asdict(self.augment)}
+        """The recipe as plain nested values, as checkpoints store it."""
+        return asdict(self)
 
 
 RECIPES = {
@@ -166,7 +166,7 @@ def train_landmarks(
     """Train a landmark network on `faces` by a recipe, a part of them held out; see `train.fit` for what is written.
 
     `start` gives the first weights instead of random ones; `options` go to `fit` (`resume`, `workers`, `stop`, ...).
-    Returns the network with its last weights and the history.
+    Returns the network with its last weights and the history. Raises `CourseError` where `start` is of another shape.
     """
     train_faces, val_faces = split_faces(faces, recipe.val_fraction, recipe.config.seed)
     show = progress and (device is None or device.rank == 0)
@@ -174,7 +174,12 @@ def train_landmarks(
     val_set = FaceDataset(val_faces, recipe.size, progress=show)
     model = recipe.network()
     if start is not None:
-        model.load_state_dict(start.state_dict())
+        try:
+            model.load_state_dict(start.state_dict())
+        except RuntimeError as error:
+            raise CourseError(
+                f"the first weights are not of this network, expected width={recipe.width} and head={recipe.head!r}"
+            ) from error
     task = Task(LOSSES[recipe.loss], measure_points, best="nme", higher_is_better=False)
     describe = {"recipe": recipe.describe(), "faces": [len(train_faces), len(val_faces)]}
     history = fit(

@@ -134,6 +134,14 @@ def test_a_training_can_start_from_given_weights(trained, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(start.parameters(), network.parameters(), strict=True))
 
 
+def test_first_weights_of_another_shape_are_refused(trained, tmp_path):
+    faces = read_imglab(trained.parent / "labels.xml")
+    for start in (Xception(width=0.1), Xception(width=0.05, head="regression")):
+        with pytest.raises(CourseError, match=r"first weights .* expected width=0\.05 and head='heatmap'"):
+            train_landmarks(faces, RECIPE, tmp_path, start=start, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
 class Bomb:
     def __reduce__(self):
         return exec, ("raise SystemExit('a pickle ran code')",)
