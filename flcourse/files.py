@@ -1,4 +1,4 @@
-"""Where the course's files are: data folders and atomic writes (standard library only)."""
+"""What the environment says of network, speed and data folders, and atomic writes (standard library only)."""
 
 import os
 import sys
@@ -25,6 +25,11 @@ def atomic_write(path: str | os.PathLike, data: bytes | str) -> None:
 def offline() -> bool:
     """Whether `FLCOURSE_OFFLINE=1` forbids the network."""
     return os.environ.get("FLCOURSE_OFFLINE", "") not in ("", "0")
+
+
+def fast() -> bool:
+    """Whether `FLCOURSE_FAST=1` asks for small runs: tests and slow laptops set it, notebooks ask here."""
+    return os.environ.get("FLCOURSE_FAST", "") not in ("", "0")
 
 
 def data_folders() -> list[Path]:
