@@ -3,11 +3,13 @@
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from skimage import data, transform
 
 from flcourse.errors import CourseError
-from flcourse.pictures import decode_picture, read_picture, to_input, warp, write_picture
+from flcourse.pictures import centre_digit, decode_picture, read_picture, to_input, warp, write_picture
 from flcourse.points import Box, crop_matrix, invert
 
 
@@ -95,3 +97,95 @@ def test_input_is_grey_between_minus_one_and_one():
     assert (white == 1).all() and (black == -1).all()
     red = to_input(np.full((1, 1, 3), (255, 0, 0), np.uint8))
     assert red.item() == pytest.approx(2 * 0.299 - 1, abs=0.01)
+
+
+# --- centre_digit ---
+
+
+def drawn(points, size=280, brush=22, scale=1.0, shift=(0, 0)):
+    """A stroke through these points, light on dark, as a drawing pad gives it."""
+    picture = np.zeros((size, size), np.uint8)
+    points = np.round((np.array(points) * scale + shift) * 16).astype(np.int32)
+    cv2.polylines(picture, [points], False, 255, round(brush * scale), cv2.LINE_AA, 4)
+    return picture
+
+
+def extent(picture):
+    """First and last row, first and last column that are not empty."""
+    return [int(i) for axis in (1, 0) for i in np.nonzero(picture.max(axis=axis))[0][[0, -1]]]
+
+
+def centre_of_mass(picture):
+    weights = picture.astype(float) / picture.sum(dtype=float)
+    return np.array([(np.arange(28) * weights.sum(axis=axis)).sum() for axis in (0, 1)])  # x, y
+
+
+def apart(a, b):
+    """How far two digits differ: the part of their ink that is not common, where b may be moved by one pixel."""
+    a, b = a.astype(float), b.astype(float)
+    moved = [np.roll(b, (dy, dx), (0, 1)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    return min(np.abs(a - b).sum() / (a.sum() + b.sum()) for b in moved)
+
+
+# Strokes of two to eight corners that are more than a dot, in the middle of the pad.
+strokes = st.lists(st.tuples(*[st.integers(40, 200)] * 2), min_size=2, max_size=8).filter(
+    lambda points: np.ptp(points, axis=0).max() >= 60
+)
+
+
+@given(strokes)
+def test_digit_just_fits_and_its_mass_is_in_the_middle(points):
+    digit = centre_digit(drawn(points))
+    assert digit.shape == (28, 28) and digit.dtype == np.uint8
+    top, bottom, left, right = extent(digit)
+    assert max(bottom - top, right - left) + 1 == 20
+    # The digit stays inside the picture, so that very uneven mass comes as near to the middle as the rim allows.
+    for low, high, mass in ((left, right, centre_of_mass(digit)[0]), (top, bottom, centre_of_mass(digit)[1])):
+        assert abs(mass - 13.5) <= 0.55 or low <= 1 or high >= 26
+
+
+@given(strokes, st.integers(-30, 60), st.integers(-30, 60))
+def test_where_a_digit_was_drawn_does_not_matter(points, dx, dy):
+    assert (centre_digit(drawn(points, shift=(dx, dy))) == centre_digit(drawn(points))).all()
+
+
+@given(strokes, st.sampled_from([0.5, 1.5, 3.0]))
+def test_how_large_a_digit_was_drawn_hardly_matters(points, scale):
+    one, other = centre_digit(drawn(points)), centre_digit(drawn(points, size=900, scale=scale))
+    assert apart(one, other) < 0.25  # a stroke is three pixels wide: one that rounds to four differs by a seventh
+
+
+@given(strokes)
+def test_a_digit_in_mnists_form_stays_as_it_is(points):
+    once = centre_digit(drawn(points))
+    assert apart(once, centre_digit(once)) < 0.01
+
+
+def test_empty_digits_stay_empty():
+    assert centre_digit(np.zeros((280, 280), np.uint8)).tolist() == np.zeros((28, 28)).tolist()
+
+
+def test_dots_become_something_in_the_middle():
+    dot = np.zeros((280, 280), np.uint8)
+    dot[5, 270] = 255
+    digit = centre_digit(dot)
+    assert (digit == 255).sum() == 20 * 20 and extent(digit) == [4, 23, 4, 23]
+
+
+def test_floats_and_greys_are_kept():
+    picture = drawn([(60, 60), (200, 200)])
+    assert (centre_digit(picture.astype(float)) == centre_digit(picture)).all()
+    half = centre_digit(picture * 0.5)
+    assert np.abs(half - centre_digit(picture) * 0.5).max() <= 1
+
+
+def test_real_digits_keep_their_shape():
+    """scikit-learn's digits, 8 x 8, are enlarged: no darker, no lighter, nothing below black or above white."""
+    from sklearn.datasets import load_digits
+
+    for image in load_digits().images[:50]:
+        picture = image * (255 / 16)
+        digit = centre_digit(picture)
+        rows, columns = (np.nonzero(picture.max(axis=axis))[0] for axis in (1, 0))
+        inked = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert digit.sum() / (20 / max(inked.shape)) ** 2 == pytest.approx(inked.sum(), rel=0.12)

@@ -1,16 +1,32 @@
 """Figures of the course, drawn with matplotlib; functions return the figure, so notebooks show what programs save."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib.figure
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from flcourse import metrics
 from flcourse.files import atomic_write
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that every notebook shows as a picture, also before pyplot has told IPython how."""
+
+    def _repr_png_(self) -> bytes:
+        return to_png(self, dpi=80)
+
+
+def to_png(figure: matplotlib.figure.Figure, dpi: int = 110) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
 
 
 def training_curves(history: list[dict], accuracy_label: str = "points within 15 px of 299 (%)") -> Figure:
@@ -29,6 +45,7 @@ def training_curves(history: list[dict], accuracy_label: str = "points within 15
                 label={"val": "validation"}.get(part, part),
             )
         ax.set(xlabel="epoch", ylabel=label, title=label.split(" (")[0].capitalize())
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         ax.legend()
     axes[0].set_yscale("log")
@@ -49,8 +66,74 @@ def error_curve(errors: dict[str, np.ndarray], limit: float = 10.0) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path) -> None:
+def gallery(
+    pictures: Sequence[np.ndarray],
+    titles: Sequence[str] = (),
+    *,
+    columns: int = 8,
+    cmap: str = "gray",
+    title: str = "",
+    size: float = 1.1,
+) -> Figure:
+    """A grid of pictures, (H, W) drawn with `cmap` or (H, W, 3) RGB, each `size` inches wide, with a title above each.
+
+    A colour map that diverges ("PuOr_r") is centred on zero for each picture.
+    """
+    rows = -(-len(pictures) // columns)
+    line = 0.16 * (1 + max((text.count("\n") for text in titles), default=0)) if titles else 0.0
+    figure = Figure(figsize=(size * columns, (size + line) * rows + (0.35 if title else 0)), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for ax in axes:
+        ax.axis("off")
+    for i, (ax, picture) in enumerate(zip(axes, pictures, strict=False)):
+        limit = float(np.abs(picture).max()) or 1.0
+        limits = {"vmin": -limit, "vmax": limit} if cmap in ("PuOr", "PuOr_r") else {}
+        ax.imshow(picture, cmap=cmap, **limits)
+        if i < len(titles):
+            ax.set_title(titles[i], fontsize=9)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Which classes are taken for which: true ones in rows, predicted in columns, (N,) class indices each.
+
+    The diagonal, all that is right, is left out, so that the mistakes set the colours.
+    """
+    from sklearn.metrics import confusion_matrix as count  # here: importing scikit-learn takes a second
+
+    counts = count(true, predicted, labels=range(len(classes)))
+    mistakes = np.where(np.eye(len(classes), dtype=bool), 0, counts)
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    ax = figure.subplots()
+    ax.imshow(mistakes, cmap="Blues")
+    for i, j in zip(*np.nonzero(mistakes), strict=True):
+        dark = mistakes[i, j] > mistakes.max() / 2
+        ax.text(j, i, str(mistakes[i, j]), ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    ticks = range(len(classes))
+    turned = 45 if max(map(len, classes)) > 2 else 0
+    ax.set_xticks(ticks, classes, rotation=turned, ha="right" if turned else "center")
+    ax.set_yticks(ticks, classes)
+    ax.set(xlabel="predicted", ylabel="true", title=f"Mistakes: {mistakes.sum()} of {len(true):,}")
+    return figure
+
+
+def digit_and_bars(picture: np.ndarray, probabilities: Sequence[float]) -> Figure:
+    """A digit as the network sees it, (28, 28), beside the ten probabilities; the drawing pad as a still picture."""
+    figure = Figure(figsize=(7, 2.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 2))
+    left.imshow(picture, cmap="gray")
+    left.axis("off")
+    left.set_title("what the network sees")
+    best = int(np.argmax(probabilities))
+    right.bar(range(10), 100 * np.asarray(probabilities), color=[ORANGE if i == best else BLUE for i in range(10)])
+    right.set_xticks(range(10))
+    right.set(xlabel="digit", ylabel="probability (%)", ylim=(0, 100))
+    right.set_title(f"a {best}, says the network: {100 * probabilities[best]:.0f} %")
+    return figure
+
+
+def save(figure: matplotlib.figure.Figure, path: Path) -> None:
     """Write a figure as a PNG, atomically."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    atomic_write(path, buffer.getvalue())
+    atomic_write(path, to_png(figure))
