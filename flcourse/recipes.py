@@ -1,4 +1,4 @@
-"""How the course trains landmark networks: the original's recipe and ours, their losses, and networks on disk."""
+"""How the course trains: classification; the landmark recipes, original and ours, their losses; networks on disk."""
 
 import json
 import os
@@ -24,6 +24,21 @@ from flcourse.files import atomic_write
 from flcourse.nets import HeatmapHead, Landmarks, RegressionHead, Xception, cell_centres, confidence
 from flcourse.points import CROP_SCALE, OUTER_EYE_CORNERS
 from flcourse.train import Config, Device, Task, fit, read_checkpoint
+
+
+def classification(label_smoothing: float = 0.0) -> Task:
+    """Logits (N, classes) and class indices (N,): cross-entropy, and accuracy in percent, which picks the checkpoint.
+
+    `label_smoothing` is the part of the truth that is spread over all classes (Szegedy et al., CVPR 2016).
+    """
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+    def measures(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {"accuracy": 100 * (logits.argmax(dim=1) == labels).float()}
+
+    return Task(loss, measures, best="accuracy", higher_is_better=True)
 
 
 @dataclass(frozen=True)

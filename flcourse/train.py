@@ -6,6 +6,7 @@ batch, process), and a checkpoint holds the rest.
 """
 
 import contextlib
+import copy
 import csv
 import io
 import json
@@ -17,6 +18,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,13 +30,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
 from flcourse.errors import CourseError
 from flcourse.files import atomic_write
 
 CHECKPOINT_SECONDS = 300  # what an interrupted training loses at most, also in the middle of a long epoch
+TIMED_BATCHES = 16  # from which `epochs_in` tells the speed: a few seconds
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Config:
 
     epochs: int = 30
     batch_size: int = 32  # of all processes together
-    optimizer: str = "adam"  # or "adamw"
+    optimizer: str = "adam"  # or "adamw", or "sgd" with Nesterov momentum 0.9
     lr: float = 7.5e-4  # the highest, where the schedule changes it
     weight_decay: float = 0.0
     schedule: str = "constant"  # or "one_cycle": up for a tenth of the steps, then down to nothing by a cosine
@@ -54,7 +57,7 @@ class Config:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise CourseError(f"{name}={getattr(self, name)}, expected at least 1")
-        for name, known in (("optimizer", ("adam", "adamw")), ("schedule", ("constant", "one_cycle"))):
+        for name, known in (("optimizer", ("adam", "adamw", "sgd")), ("schedule", ("constant", "one_cycle"))):
             if getattr(self, name) not in known:
                 raise CourseError(f"{name}={getattr(self, name)!r}, expected one of {', '.join(known)}")
 
@@ -329,6 +332,29 @@ class _Run:
         self.sums = defaultdict(float, state["sums"])
 
 
+def epochs_in(
+    seconds: float, model: nn.Module, task: Task, train_set: Any, val_set: Any, config: Config, device: Device
+) -> int:
+    """How many epochs of `fit` take about `seconds` on this machine, at least 1; timed on a copy of `model`.
+
+    The estimate is of a machine that has nothing else to do, from a few batches; it is no promise.
+    """
+    run = _Run(copy.deepcopy(model), task, train_set, config, None, {}, device)
+    run.model.train()
+    loader = DataLoader(train_set, batch_sampler=epoch_batches(len(train_set), config, 0)[:TIMED_BATCHES])
+    times = []
+    started = time.perf_counter()
+    for inputs, targets in loader:
+        run._step(inputs, targets)
+        times.append(time.perf_counter() - started)
+        started = time.perf_counter()
+    few = Subset(val_set, range(min(len(val_set), 4 * config.batch_size)))
+    evaluate(run.model, task, few, config.batch_size, device.device)
+    evaluation = (time.perf_counter() - started) * len(val_set) / len(few)
+    epoch = float(np.median(times[1:] or times)) * run.steps + evaluation  # the first batch also warms up
+    return max(1, int(seconds / epoch))
+
+
 @torch.inference_mode()
 def evaluate(model: nn.Module, task: Task, dataset: Any, batch_size: int, device: torch.device) -> dict[str, float]:
     """The mean loss and measures of `model` over a dataset, in full precision: `{"loss": ..., measure: ...}`."""
@@ -363,7 +389,11 @@ def _to(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    kinds = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+    }
     return kinds[config.optimizer](model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
 
 

@@ -6,7 +6,20 @@ import timm
 import torch
 from torch import nn
 
-from flcourse.nets import Landmarks, SeparableConv2d, Xception, confidence, scaled, soft_argmax
+from flcourse.nets import (
+    MLP,
+    ConvBlock,
+    DigitCNN,
+    Landmarks,
+    OriginalCNN,
+    Residual,
+    ResidualCNN,
+    SeparableConv2d,
+    Xception,
+    confidence,
+    scaled,
+    soft_argmax,
+)
 
 
 def count(module: nn.Module) -> int:
@@ -113,3 +126,42 @@ def test_gradients_reach_every_weight():
         network(torch.randn(2, 1, 64, 64)).points01.square().sum().backward()
         without = [n for n, p in network.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
         assert not without
+
+
+# --- classification ---
+
+
+def test_mlp_counts_and_hidden_layers():
+    assert sum(p.numel() for p in MLP(784, 256, 128, 10).parameters()) == 235_146  # notebook 01's figure
+    kinds = [type(layer).__name__ for layer in MLP(784, 64, 32, 10, batch_norm=True, dropout=0.5)]
+    assert kinds == ["Flatten", *2 * ["Linear", "BatchNorm1d", "ReLU", "Dropout"], "Linear"]
+
+
+@pytest.mark.parametrize(
+    "make, side, parameters",
+    [
+        (DigitCNN, (1, 28, 28), 70_330),
+        (OriginalCNN, (3, 32, 32), 38_111_114),
+        (ResidualCNN, (3, 32, 32), 760_874),
+    ],
+)
+def test_cnns_take_pictures_and_every_weight_learns(make, side, parameters):
+    net = make()
+    assert sum(p.numel() for p in net.parameters()) == parameters  # the figures that the notebooks tell
+    logits = net(torch.randn(4, *side))
+    assert logits.shape == (4, 10)
+    logits.square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for name, p in net.named_parameters() if "weight" in name)
+
+
+def test_residual_adds_its_body_to_its_input():
+    x = torch.randn(2, 3, 5, 5)
+    assert torch.equal(Residual(torch.nn.Identity(), torch.nn.ReLU())(x), x + x.relu())
+
+
+def test_pooling_in_a_block_is_pooling_after_it():
+    """ReLU and batch norm with a positive scale keep order, so that the largest stays the largest."""
+    block = ConvBlock(2, 4, pool=True).eval()
+    convolution, pool, norm, relu = block
+    x = torch.randn(1, 2, 8, 8)
+    assert torch.allclose(block(x), pool(relu(norm(convolution(x)))))

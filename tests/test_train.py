@@ -14,15 +14,12 @@ from safetensors.torch import load_file
 from torch import nn
 from toys import toy_set
 
+from flcourse import train
 from flcourse.errors import CourseError
-from flcourse.train import Config, Device, Task, epoch_batches, evaluate, fit
+from flcourse.recipes import classification
+from flcourse.train import Config, Device, epoch_batches, epochs_in, evaluate, fit
 
-TASK = Task(
-    loss=nn.functional.cross_entropy,
-    measures=lambda logits, classes: {"accuracy": 100 * (logits.argmax(dim=1) == classes).float()},
-    best="accuracy",
-    higher_is_better=True,
-)
+TASK = classification()
 CPU = Device(torch.device("cpu"))
 
 
@@ -202,3 +199,26 @@ def test_two_processes_write_one_set_of_files(xml, tmp_path):
     assert done.stdout.count("best epoch") == 1  # one process speaks
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert state["world"] == 2 and len(state["history"]) == 1
+
+
+@pytest.mark.parametrize("optimizer, lr", [("adam", 0.02), ("adamw", 0.02), ("sgd", 0.1)])
+def test_every_optimizer_learns(optimizer, lr):
+    _, history = run(config=Config(epochs=5, batch_size=16, optimizer=optimizer, lr=lr))
+    assert history[-1]["val_accuracy"] > 85
+
+
+def test_label_smoothing_wants_less_certainty():
+    logits, right = torch.tensor([[20.0, 0.0, 0.0]]), torch.tensor([0])
+    assert classification().loss(logits, right) < 1e-6 < 1 < classification(label_smoothing=0.1).loss(logits, right)
+    assert classification().measures(logits, right)["accuracy"].tolist() == [100]
+
+
+def test_epochs_in_counts_steps_and_evaluation_and_leaves_the_model_alone(monkeypatch):
+    ticks = iter(range(1000))
+    monkeypatch.setattr(train.time, "perf_counter", lambda: next(ticks))  # every batch takes a second, so does a look
+    model = network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    config = Config(batch_size=16)  # 12 steps an epoch; 64 of 100 validation examples are looked at in a second
+    assert epochs_in(60, model, TASK, TRAIN, VAL, config, CPU) == int(60 / (12 + 100 / 64)) == 4
+    assert epochs_in(0, model, TASK, TRAIN, VAL, config, CPU) == 1
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
