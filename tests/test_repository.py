@@ -45,6 +45,7 @@ MAY_IMPORT = {  # a part of the package -> the parts it may import, itself aside
     "train": FOUNDATION | {"data", "nets"},
     "recipes": FOUNDATION | TRAINING,
     "face": FOUNDATION | {"weights"},
+    "exercises": FOUNDATION | TRAINING,
     "show": FOUNDATION | TRAINING | {"face", "weights"},
     "apps": FOUNDATION | TRAINING | {"face", "show", "weights"},
     "weights": set(),
@@ -56,7 +57,7 @@ ONLY_IN = {  # a package -> the parts that may import it
     "matplotlib": {"show"},
     "ipywidgets": {"show"},
     "anywidget": {"show"},
-    "torch": TRAINING | {"show", "apps"},
+    "torch": TRAINING | {"exercises", "show", "apps"},
     "torchvision": TRAINING | {"show", "apps"},
     "timm": set(),
 }

@@ -1,0 +1,200 @@
+"""Every check of the notebooks: folded solutions pass, stubs are "not yet", usual wrong answers are told apart."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from flcourse.exercises import cifar10_cnn, numpy_mnist, pytorch_mnist
+from flcourse.exercises.verdict import NOT_YET
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+STUB = re.compile(r"^check\.(\w+)\((\w+)\)$", re.MULTILINE)
+SOLUTION = re.compile(r"<details><summary>Solution</summary>.*?```python\n(.*?)```", re.DOTALL)
+
+
+def exercises():
+    """(notebook, check's name, answer's name, stub, solution), as the notebooks have them."""
+    for path in NOTEBOOKS:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        for i, cell in enumerate(cells):
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "code" and (asked := STUB.search(source)):
+                solution = SOLUTION.search("".join(cells[i + 1]["source"]))
+                assert solution, f"{path.name}, {asked[1]}: no folded solution follows"
+                yield pytest.param(path, *asked.groups(), source, solution[1], id=f"{path.stem[:2]}-{asked[1]}")
+
+
+def adam(w, g, state, lr, beta1=0.9, beta2=0.999, eps=1e-8):
+    """Notebook 02's, which the solution of exercise 2.3 calls."""
+    t = state["t"] = state.get("t", 0) + 1
+    state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * g
+    state["s"] = beta2 * state.get("s", 0) + (1 - beta2) * g**2
+    return w - lr * (state["m"] / (1 - beta1**t)) / ((state["s"] / (1 - beta2**t)).sqrt() + eps)
+
+
+@pytest.mark.parametrize("path, name, answer, stub, solution", list(exercises()))
+def test_stub_and_solution(path, name, answer, stub, solution):
+    check = {"01": numpy_mnist, "02": pytorch_mnist, "03": cifar10_cnn}[path.stem[:2]]
+    for code, right in ((stub, False), (solution, True)):
+        scope = {"np": np, "torch": torch, "F": F, "adam": adam, "check": check}
+        exec(code, scope)
+        verdict = getattr(check, name)(scope[answer])
+        assert verdict.right == right, verdict
+        assert right or verdict.text == NOT_YET
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_four_exercises_or_more(path):
+    assert sum(param.values[0] == path for param in exercises()) >= 4
+
+
+@pytest.mark.parametrize("module", [numpy_mnist, pytorch_mnist, cifar10_cnn], ids=lambda m: m.__name__.split(".")[-1])
+def test_every_check_has_its_exercise_and_its_wrong_answers(module):
+    checks = {f.name for f in ast.parse(Path(module.__file__).read_text()).body if isinstance(f, ast.FunctionDef)}
+    assert checks == {param.values[1] for param in exercises() if param.values[1] in vars(module)}
+    assert checks <= {check.__name__ for check, _, _ in WRONG}
+
+
+def softmax_rows(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def step(zero=True, twice=False, back=True, move=True, reduction="mean", item=True, after=False):
+    """A training step with the mistakes asked for."""
+
+    def training_step(model, optimizer, inputs, labels):
+        if zero:
+            optimizer.zero_grad()
+        logits = model(inputs)
+        loss = F.cross_entropy(logits.softmax(1) if twice else logits, labels, reduction=reduction)
+        if back:
+            loss.backward()
+        if move:
+            optimizer.step()
+        if after:
+            loss = F.cross_entropy(model(inputs), labels)
+        return loss.item() if item else loss
+
+    return training_step
+
+
+def adam_l2(w, g, state, lr, weight_decay=0.01):
+    return adam(w, g + weight_decay * w, state, lr)
+
+
+def field(multiply_first):
+    def receptive_field(layers):
+        size, jump = 1, 1
+        for kernel, stride in layers:
+            jump *= stride if multiply_first else 1
+            size += (kernel - 1) * jump
+            jump *= 1 if multiply_first else stride
+        return size
+
+    return receptive_field
+
+
+def alpha(g):
+    return g.mean(dim=(1, 2))[:, None, None]
+
+
+n1, n2, n3 = numpy_mnist, pytorch_mnist, cifar10_cnn
+WRONG = [  # check, answer, a word of the hint that fits it
+    (n1.parameters, 234752, "bias"),
+    (n1.parameters, 235000, "inputs times outputs"),
+    (n1.parameters, 234752 + 1178, "pixels"),
+    (n1.parameters, 1178, "counts neurons"),
+    (n1.parameters, "many", "raised"),
+    (n1.softmax, lambda z: np.exp(z) / np.exp(z).sum(axis=1, keepdims=True), "overflows"),
+    (n1.softmax, lambda z: np.exp(z - z.max()) / np.exp(z - z.max()).sum(axis=1, keepdims=True), "whole batch"),
+    (n1.softmax, lambda z: np.exp(z) / np.exp(z).sum(), "axis=1"),
+    (n1.softmax, lambda z: np.exp(z) / np.exp(z).sum(axis=0), "columns"),
+    (n1.softmax, lambda z: np.log(softmax_rows(z)), "logarithms"),
+    (n1.softmax, lambda z: softmax_rows(z)[0], "shape"),
+    (n1.softmax, lambda z: z, "softmax of"),
+    (n1.softmax, lambda z: np.exp(z) / np.exp(z).sum(axis=1), "raised ValueError"),
+    (n1.softmax, softmax_rows(np.zeros((1, 2))), "expected a function"),
+    (n1.softmax, lambda z: None, "returns nothing"),
+    (n1.untrained_loss, np.log2(10), "base 2"),
+    (n1.untrained_loss, 1.0, "base 10"),
+    (n1.untrained_loss, 0.1, "probability"),
+    (n1.untrained_loss, np.log(0.1), "positive"),
+    (n1.untrained_loss, 5.0, "is not it"),
+    (n1.tanh_backward, lambda d, a: 1 - a**2, "chain rule"),
+    (n1.tanh_backward, lambda d, a: d * (1 - np.tanh(a) ** 2), "already"),
+    (n1.tanh_backward, lambda d, a: d * (1 - a), "square"),
+    (n1.tanh_backward, lambda d, a: d * (a > 0), "ReLU"),
+    (n1.tanh_backward, lambda d, a: d * a * (1 - a), "sigmoid"),
+    (n1.tanh_backward, lambda d, a: d * a, "not yet"),
+    (n1.momentum_step, lambda w, v, g, lr, mu: w - lr * g, "two things"),
+    (n1.momentum_step, lambda w, v, g, lr, mu: (w + mu * v + lr * g, mu * v + lr * g), "uphill"),
+    (n1.momentum_step, lambda w, v, g, lr, mu: (w, mu * v - (1 - mu) * lr * g), "average"),
+    (n1.momentum_step, lambda w, v, g, lr, mu: (w, mu * (v - lr * g)), "old velocity only"),
+    (n1.momentum_step, lambda w, v, g, lr, mu: (w, v), "the velocity is"),
+    (n1.momentum_step, lambda w, v, g, lr, mu: (w + v, mu * v - lr * g), "by the old velocity"),
+    (n1.momentum_step, lambda w, v, g, lr, mu: (w - lr * g, mu * v - lr * g), "plain gradient"),
+    (n1.momentum_step, lambda w, v, g, lr, mu: (w + lr * (mu * v - lr * g), mu * v - lr * g), "learning rate"),
+    (n1.momentum_step, lambda w, v, g, lr, mu: (w, mu * v - lr * g), "the weights are"),
+    (n2.accumulated_gradient, 6, "first gradient"),
+    (n2.accumulated_gradient, 5, "second gradient"),
+    (n2.accumulated_gradient, 24, "derivatives"),
+    (n2.accumulated_gradient, 30, "is not it"),
+    (n2.training_step, step(zero=False), "zero_grad"),
+    (n2.training_step, step(twice=True), "softmax comes twice"),
+    (n2.training_step, step(back=False), "have not moved"),
+    (n2.training_step, step(move=False), "have not moved"),
+    (n2.training_step, step(reduction="sum"), "mean"),
+    (n2.training_step, step(item=False), "loss.item()"),
+    (n2.training_step, step(after=True), "before the step"),
+    (n2.adamw, lambda w, g, state, lr, wd: adam(w, g, state, lr), "plain Adam"),
+    (n2.adamw, adam_l2, "divides it by sqrt(s)"),
+    (n2.adamw, lambda w, g, state, lr, wd: adam(w - wd * w, g, state, lr), "learning rate"),
+    (n2.adamw, lambda w, g, state, lr, wd: adam(w + lr * wd * w, g, state, lr), "grow"),
+    (n2.adamw, lambda w, g, state, lr, wd: w - lr * wd * w, "not yet"),
+    (n2.dropout, lambda x, keep, p, training: x * keep / (1 - p), "in use"),
+    (n2.dropout, lambda x, keep, p, training: x * keep if training else x, "divided"),
+    (n2.dropout, lambda x, keep, p, training: x * keep / p if training else x, "keeping"),
+    (n2.dropout, lambda x, keep, p, training: x * keep * (1 - p) if training else x, "grow"),
+    (n2.dropout, lambda x, keep, p, training: x * (1 - keep) / (1 - p) if training else x, "keep is 1"),
+    (n2.dropout, lambda x, keep, p, training: x, "not yet"),
+    (n3.output_size, lambda n, k, s, p: (n + 2 * p - k) // s, "+ 1"),
+    (n3.output_size, lambda n, k, s, p: (n + p - k) // s + 1, "both sides"),
+    (n3.output_size, lambda n, k, s, p: (n + 2 * p - k + 1) // s, "divide first"),
+    (n3.output_size, lambda n, k, s, p: (n + 2 * p - k) / s + 1, "half places"),
+    (n3.output_size, lambda n, k, s, p: n, "expected"),
+    (n3.receptive_field, lambda layers: 1 + sum(k - 1 for k, _ in layers), "strides are ignored"),
+    (n3.receptive_field, lambda layers: sum(k for k, _ in layers), "overlap"),
+    (n3.receptive_field, field(multiply_first=True), "after adding"),
+    (n3.receptive_field, lambda layers: field(False)(layers) - 1, "one too small"),
+    (n3.receptive_field, lambda layers: 7, "expected"),
+    (n3.count_parameters, lambda i, o, k, n, m: o * (i * k**2 + 1), "two numbers"),
+    (n3.count_parameters, lambda i, o, k, n, m: (o * i * k**2, m * n), "bias"),
+    (n3.count_parameters, lambda i, o, k, n, m: (o * (k**2 + 1), m * (n + 1)), "every input channel"),
+    (n3.count_parameters, lambda i, o, k, n, m: (o * (i * k + 1), m * (n + 1)), "squared"),
+    (n3.count_parameters, lambda i, o, k, n, m: (o * i * (k**2 + 1), m * (n + 1)), "one bias in all"),
+    (n3.count_parameters, lambda i, o, k, n, m: (1, m * (n + 1)), "convolution 64"),
+    (n3.count_parameters, lambda i, o, k, n, m: (o * (i * k**2 + 1), n * (m + 1)), "dense"),
+    (n3.grad_cam, lambda a, g: alpha(g) * a, "channels are still there"),
+    (n3.grad_cam, lambda a, g: (alpha(g) * a).sum(0), "ReLU is missing"),
+    (n3.grad_cam, lambda a, g: (alpha(g).relu() * a).sum(0).relu(), "not on alpha"),
+    (n3.grad_cam, lambda a, g: (g * a).sum(0).relu(), "place by place"),
+    (n3.grad_cam, lambda a, g: (alpha(g) * a).relu().sum(0), "after the sum"),
+    (n3.grad_cam, lambda a, g: (alpha(g) * a).mean(0).relu(), "mean"),
+    (n3.grad_cam, lambda a, g: (alpha(g) * a).sum((1, 2)), "(h, w)"),
+    (n3.grad_cam, lambda a, g: a.sum(0).relu(), "not yet"),
+]
+
+
+@pytest.mark.parametrize("check, answer, hint", WRONG, ids=[f"{c.__name__}-{h}" for c, _, h in WRONG])
+def test_wrong_answers_are_told_what_is_wrong(check, answer, hint):
+    verdict = check(answer)
+    assert not verdict.right
+    assert hint in verdict.text
+    assert repr(verdict) == f"✗ {verdict.text}"
