@@ -8,9 +8,9 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -42,22 +42,25 @@ def download(
     sha256: str | None = None,
     sha1: str | None = None,
     md5: str | None = None,
+    check: Callable[[Path], str | None] | None = None,
     size: int | None = None,
 ) -> Path:
     """Fetch a file from the first of `urls` that serves it, with a progress bar, and return `target`.
 
     The bytes gather in `<target>.part`, where a later call goes on. Once the checksum (give exactly one) is right, the
-    file lands by an atomic rename. `size` is in bytes. Proxies (`https_proxy`, ...) and the system's certificates are
+    file lands by an atomic rename. Where no sum is published, `check` stands in for it: it looks at a file and returns
+    None, or what is wrong with it. `size` is in bytes. Proxies (`https_proxy`, ...) and the system's certificates are
     used. Raises `CourseError` where no address serves the file, the sum is wrong (the part file is then removed), the
     disk is too full, or `FLCOURSE_OFFLINE` is set. A `target` that is there is left alone if right, else replaced.
     """
-    [(algorithm, expected)] = [(a, s) for a, s in (("sha256", sha256), ("sha1", sha1), ("md5", md5)) if s]
+    sums = [partial(_check_sum, a, s) for a, s in (("sha256", sha256), ("sha1", sha1), ("md5", md5)) if s]
+    [wrong] = [*sums, check] if check else sums
     urls = [urls] if isinstance(urls, str) else list(urls)
     part = target.with_name(target.name + ".part")
     troubles = []
 
     def is_there() -> bool:
-        return target.exists() and file_sum(target, algorithm) == expected
+        return target.exists() and wrong(target) is None
 
     if is_there():
         return target
@@ -79,12 +82,12 @@ def download(
                     trouble = _fetch(url, part, size)
                     if trouble is not None:
                         break
-                    found = file_sum(part, algorithm)
-                    if found == expected:
+                    trouble = wrong(part)
+                    if trouble is None:
                         os.replace(part, target)
                         return target
                     part.unlink()
-                    trouble = f"{algorithm} {found}, expected {expected}; the wrong part file was removed"
+                    trouble += "; the wrong part file was removed"
                 troubles.append(f"{url}: {trouble}")
     except OSError as error:
         raise CourseError(f"{target}: cannot be written ({error.strerror or error}); what came is kept") from error
@@ -92,6 +95,11 @@ def download(
         f"{target.name}: not downloaded ({'; '.join(troubles)}); check the network and run this again to go on, "
         f"or put the file at {target}"
     )
+
+
+def _check_sum(algorithm: str, expected: str, path: Path) -> str | None:
+    found = file_sum(path, algorithm)
+    return None if found == expected else f"{algorithm} {found}, expected {expected}"
 
 
 @contextmanager

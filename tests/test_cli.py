@@ -13,7 +13,7 @@ from toys import template, toy_set
 from flcourse import files
 from flcourse.apps.cli import main
 from flcourse.apps.detect import picture_paths, unique_stems, write_pts
-from flcourse.data import sources
+from flcourse.data import ibug_archive, sources
 from flcourse.data.ibug import Face, write_imglab
 from flcourse.errors import CourseError
 from flcourse.pictures import read_picture, write_picture
@@ -250,20 +250,37 @@ def test_a_running_training_is_not_overwritten(tmp_path):
 def test_data_fetches_and_prints_where_it_lies(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sources, "fetch_mnist", lambda: tmp_path / "MNIST" / "raw")
     monkeypatch.setattr(sources, "fetch_cifar10", lambda: tmp_path / "cifar-10-batches-py")
+    monkeypatch.setattr(ibug_archive, "fetch_ibug", lambda archive: tmp_path / f"ibug from {archive}")
     main(["data", "mnist"])
     main(["data", "cifar10"])
     assert capsys.readouterr().out == f"{tmp_path / 'MNIST' / 'raw'}\n{tmp_path / 'cifar-10-batches-py'}\n"
+    main(["data", "ibug"])
+    main(["data", "ibug", "--archive", "my.zip"])
+    assert capsys.readouterr().out == f"{tmp_path / 'ibug from None'}\n{tmp_path / 'ibug from my.zip'}\n"
 
 
 def test_data_that_cannot_be_had_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
-    for module in (files, sources):  # not the checkout's own data folder, which may hold the sets
+    for module in (files, sources, ibug_archive):  # not the checkout's own data folder, which may hold the sets
         monkeypatch.setattr(module, "data_folders", lambda: [tmp_path])
-    for what, archive in (("mnist", "train-images-idx3-ubyte.gz"), ("cifar10", "cifar-10-python.tar.gz")):
+    archives = {
+        "mnist": "train-images-idx3-ubyte.gz",
+        "cifar10": "cifar-10-python.tar.gz",
+        "ibug": "ibug_300W_large_face_landmark_dataset.tar.gz",
+    }
+    for what, archive in archives.items():
         with pytest.raises(SystemExit) as stopped:
             main(["data", what])
         told = capsys.readouterr()
         assert stopped.value.code == 2 and told.out == "" and told.err.count("\n") == 1
         assert told.err.startswith(f"flcourse: {archive}: not downloaded, FLCOURSE_OFFLINE forbids the network")
+    for arguments, message in (
+        (["data", "mnist", "--archive", "my.zip"], "--archive goes with ibug, not with mnist"),
+        (["data", "ibug", "--archive", "gone.zip"], "gone.zip: No such file"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        told = capsys.readouterr()
+        assert stopped.value.code == 2 and message in told.err and told.err.count("\n") == 1
     with pytest.raises(SystemExit) as stopped:
         main(["data", "imagenet"])
     assert stopped.value.code == 2 and "invalid choice: 'imagenet'" in capsys.readouterr().err

@@ -126,6 +126,24 @@ def test_wrong_bytes(server, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_check_stands_in_for_a_sum(server, tmp_path):
+    def check(path):
+        return None if path.read_bytes() == CONTENT else "not the content"
+
+    with pytest.raises(CourseError, match=r"file: not downloaded .*: not the content; the wrong part file was removed"):
+        download.download(server.url("wrong"), tmp_path / "file", check=check)
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "file").write_bytes(b"wrong")
+    download.download(server.url("cut"), tmp_path / "file", check=check)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    asked = len(server.requests)
+    download.download(server.url("cut"), tmp_path / "file", check=check)
+    assert len(server.requests) == asked  # it was found there
+    for sums in ({}, {"check": check, "md5": MD5}):
+        with pytest.raises(ValueError):  # exactly one
+            download.download(server.url("whole"), tmp_path / "file", **sums)
+
+
 def test_wrong_size_is_seen_before_the_bytes_come(server, tmp_path):
     with pytest.raises(CourseError, match=f"the server has 1000 bytes, expected {len(CONTENT)}"):
         download.download(server.url("short"), tmp_path / "file", sha256=SHA256, size=len(CONTENT))
