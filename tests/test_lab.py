@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import cv2
 import nbformat
 import numpy as np
 import pytest
@@ -214,3 +215,118 @@ def test_numpy_notebook(folder, open_notebook):
         expect(picture).not_to_have_attribute("src", before, timeout=90_000)  # a small training, or several
         if notebook.errors():
             notebook.fail("after moving the slider")
+
+
+FACE_CELLS = [
+    """
+import sys
+import numpy as np
+from pathlib import Path
+from flcourse.show.annotator import Annotator
+from flcourse.show.faces import explore_augmentation
+
+SPOTS = [(23, 31), (61, 12), (80, 66)]  # white on dark grey, to be found on the screen
+picture = np.full((80, 100, 3), 40, np.uint8)
+for x, y in SPOTS:
+    picture[y - 1 : y + 2, x - 1 : x + 2] = 255
+annotator = Annotator(picture)
+annotator""",
+    """
+sys.path.insert(0, TESTS)
+from toys import toy_face
+
+explorer = explore_augmentation([toy_face(Path("toys"), 0, np.random.default_rng(0))])
+explorer""",
+]
+
+
+@pytest.fixture(scope="module")
+def face_widgets(folder, open_notebook):
+    """A notebook with an annotator of a picture with three white spots, and an explorer of a toy face."""
+    tests = f"TESTS = {str(Path(__file__).parent)!r}"  # where the toys are
+    notebook = new_notebook(cells=[new_code_cell(source.strip()) for source in (tests, *FACE_CELLS)])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, folder / "notebooks" / "faces.ipynb")
+    with open_notebook("faces.ipynb") as opened:
+        opened.run_all()
+        yield opened
+
+
+def find_spots(page, box):
+    """Centres of the white spots inside a box of the page, (3, 2) in its CSS pixels; None while there are not three."""
+    shot = cv2.imdecode(np.frombuffer(page.screenshot(clip=box), np.uint8), cv2.IMREAD_GRAYSCALE)
+    _, _, stats, centres = cv2.connectedComponentsWithStats((shot > 150).astype(np.uint8))
+    # The first is the background. Pixel i of a screenshot reaches from i to i + 1.
+    spots = centres[1:][stats[1:, cv2.CC_STAT_AREA] > 50] + 0.5
+    return spots + np.array([box["x"], box["y"]]) if len(spots) == 3 else None
+
+
+def test_annotator_sets_points_where_the_mouse_clicks(face_widgets):
+    page, mouse = face_widgets.page, face_widgets.page.mouse
+    annotator = page.locator(".flcourse-mark")
+    photo, status = annotator.locator(".flcourse-mark-photo"), annotator.locator(".flcourse-mark-status")
+    photo.scroll_into_view_if_needed()
+    expect(status).to_have_text(re.compile("0 of 68"))
+    expect(annotator.locator(".flcourse-mark-title")).to_have_text("0 · Jaw")
+    spots = np.array([[23, 31], [61, 12], [80, 66]])
+    for _ in range(50):  # until the picture has been decoded
+        if (found := find_spots(page, photo.bounding_box())) is not None:
+            break
+        page.wait_for_timeout(100)
+    else:
+        face_widgets.fail("the three white spots are not to be seen")
+    # Where they are seen, whatever the page's arithmetic: sorted as `spots` by x.
+    found = found[found[:, 0].argsort()]
+    for x, y in found:
+        mouse.click(x, y)
+    face_widgets.wait_for_python("annotator.current == 3")
+    assert np.array(face_widgets.evaluate("annotator.points[:3].tolist()")) == pytest.approx(spots, abs=0.25)
+    expect(status).to_have_text(re.compile("3 of 68"))
+    scale = photo.bounding_box()["width"] / 100  # CSS pixels for each of the picture's
+    # Dragged: taken hold of a little beside its middle, point 1 moves as far as the mouse.
+    mouse.move(*(found[1] + 3))
+    mouse.down()
+    mouse.move(*(found[1] + 3 + scale * np.array([10, 20])), steps=4)
+    mouse.up()
+    face_widgets.wait_for_python("annotator.points[1, 1] > 20")
+    moved = np.array(face_widgets.evaluate("annotator.points[:3].tolist()"))
+    assert moved[1] == pytest.approx(spots[1] + (10, 20), abs=0.5)
+    assert moved[[0, 2]] == pytest.approx(spots[[0, 2]], abs=0.25)
+    assert face_widgets.evaluate("annotator.current") == 3  # the one that is still awaited
+    annotator.get_by_role("button", name="Undo").click()
+    face_widgets.wait_for_python("annotator.points[1, 1] < 20")
+    assert face_widgets.evaluate("annotator.points[1].tolist()") == pytest.approx(spots[1], abs=0.25)
+    # The keyboard: half a pixel a key, five with Shift; keys in a row are one step to undo.
+    photo.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Shift+ArrowDown"):
+        page.keyboard.press(key)
+    face_widgets.wait_for_python("annotator.points[1, 1] > 16")
+    assert face_widgets.evaluate("annotator.points[1].tolist()") == pytest.approx(spots[1] + (1, 4.5), abs=0.25)
+    for _ in range(2):  # the keys, then the click on the last spot
+        page.keyboard.press("Control+z")
+    face_widgets.wait_for_python("np.isnan(annotator.points[2]).all()")
+    assert face_widgets.evaluate("annotator.points[1].tolist()") == pytest.approx(spots[1], abs=0.25)
+    # Without a mouse: any number, then Space where the cross is.
+    annotator.get_by_role("spinbutton").fill("40")
+    page.keyboard.press("Enter")
+    expect(annotator.locator(".flcourse-mark-title")).to_have_text("40 · Eye, left in the picture")
+    page.keyboard.press("Space")
+    face_widgets.wait_for_python("not np.isnan(annotator.points[40]).any() and annotator.current == 41")
+    assert not face_widgets.errors()
+
+
+def test_augmentation_explorer_follows_its_controls(face_widgets):
+    explorer = face_widgets.explorer("mirror: chance")
+    picture = explorer.locator("img")
+    picture.scroll_into_view_if_needed()
+    for label, key in (("turn: typical angle", "End"), ("mirror: chance", "Home"), ("mirror: chance", "End")):
+        before = picture.get_attribute("src")
+        face_widgets.slider(label).press(key)
+        expect(picture).not_to_have_attribute("src", before)
+    values = "[explorer.controls[name].value for name in ('rotation', 'mirror')]"
+    assert face_widgets.evaluate(values) == [45, 1]
+    before = picture.get_attribute("src")
+    explorer.get_by_role("checkbox").uncheck()
+    expect(picture).not_to_have_attribute("src", before)
+    assert face_widgets.evaluate("explorer.status.value") == ""
+    assert explorer.evaluate("element => element.scrollWidth <= element.clientWidth")

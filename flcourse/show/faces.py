@@ -1,0 +1,249 @@
+"""Figures of faces with their 68 points, and of what augmentation does to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ipywidgets
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+
+from flcourse.data.augment import Augment
+from flcourse.data.ibug import Face, FaceDataset
+from flcourse.face.draw import PART_COLOURS
+from flcourse.points import CLOSED_PARTS, N_POINTS, PARTS
+from flcourse.show.plot import Figure
+from flcourse.show.widgets import Explorer, explore
+
+# Of OpenCV's colours, as matplotlib takes them.
+COLOURS = {name: tuple(value / 255 for value in colour) for name, colour in PART_COLOURS.items()}
+OUTLINE = "#101418"  # around dots, lines and numbers: to be seen on any skin
+
+
+def plot_points(ax: Axes, points: np.ndarray, inches: float, numbers: bool = False) -> None:
+    """Plot 68 points (68, 2), pixels of the picture shown in `ax`, with lines through their parts; NaN is left out.
+
+    Dots and lines fit a picture `inches` wide; `numbers` writes each point's index beside it. The view stays.
+    """
+    points = np.asarray(points, float)
+    if points.shape != (N_POINTS, 2):
+        raise ValueError(f"points: shape {points.shape}, expected ({N_POINTS}, 2)")
+    ax.autoscale(False)
+    width = float(np.clip(0.42 * inches, 0.5, 1.3))  # of lines, in typographic points
+    diameter = float(np.clip(1.1 * np.sqrt(inches), 1.1, 3.5))
+    lines = [points[[*part, part[0]] if name in CLOSED_PARTS else list(part)] for name, part in PARTS.items()]
+    colours = [COLOURS[name] for name in PARTS]
+    ax.add_collection(LineCollection(lines, colors=OUTLINE, linewidths=width + 0.7, alpha=0.5))
+    ax.add_collection(LineCollection(lines, colors=colours, linewidths=width))
+    ax.scatter(
+        *points.T,
+        s=diameter**2,
+        c=[COLOURS[name] for name, part in PARTS.items() for _ in part],
+        edgecolors=OUTLINE,
+        linewidths=min(0.5, 0.2 * diameter),
+        zorder=3,
+    )
+    if numbers:
+        _plot_numbers(ax, points, inches)
+
+
+def _plot_numbers(ax: Axes, points: np.ndarray, inches: float) -> None:
+    """Write the 68 indices beside their points, where neighbours leave room."""
+    size = float(np.clip(1.1 * inches, 4, 9))
+    outline = [patheffects.withStroke(linewidth=0.28 * size, foreground=OUTLINE)]
+    away = number_directions(points)
+    for name, part in PARTS.items():
+        for i in part:
+            if np.isfinite(points[i]).all():
+                x, y = (1.05 * size * away[i]).tolist()
+                ax.annotate(
+                    str(i),
+                    points[i],
+                    (x, -y),  # text is placed with y upwards
+                    textcoords="offset points",
+                    color=COLOURS[name],
+                    fontsize=size,
+                    ha="center",
+                    va="center",
+                    path_effects=outline,
+                    annotation_clip=True,
+                    zorder=4,
+                )
+
+
+def number_directions(points: np.ndarray) -> np.ndarray:
+    """Unit vectors (68, 2), y down: to which side of each point its number stands.
+
+    Eyes and lips have them above and below, and at the corners outside (the inner lips inside, for the outer's sake);
+    jaw and brows away from the face's middle, the nose's bridge at its left in the picture, its base above. Found from
+    the points, so that a tilted face's numbers tilt.
+    """
+    points = np.where(np.isfinite(points), points, np.nanmean(points, axis=0))
+    down = points[8] - points[27]
+    down = down / max(float(np.hypot(*down)), 1e-9)
+    right = np.array([down[1], -down[0]])
+    away = np.tile(-down, (N_POINTS, 1))
+    away[list(PARTS["jaw"])] = points[list(PARTS["jaw"])] - points[27:31].mean(axis=0)
+    away[list(PARTS["nose_bridge"])] = -right
+    for name in CLOSED_PARTS:
+        index = list(PARTS[name])
+        half = len(index) // 2
+        along = (points[index] - points[index].mean(axis=0)) @ right
+        # Above or below by their order, not by their place: a shut eye has neither.
+        along = along / max(float(np.abs(along).max()), 1e-9)
+        away[index] = 0.5 * along[:, None] * right + np.repeat([-1, 1], half)[:, None] * down
+        away[index[0]], away[index[half]] = (right, -right) if name == "inner_lips" else (-right, right)
+    return away / np.maximum(np.hypot(*away.T), 1e-9)[:, None]
+
+
+def _show(ax: Axes, picture: np.ndarray, points: np.ndarray | None, inches: float, numbers: bool = False) -> None:
+    """A picture, and its points where there are any, in axes `inches` wide."""
+    limits = {"vmin": 0, "vmax": 255} if picture.dtype == np.uint8 else {}  # a dark grey picture stays dark
+    ax.imshow(picture, cmap="gray", **limits)
+    ax.axis("off")
+    if points is not None:
+        plot_points(ax, points, inches, numbers)
+
+
+def face_gallery(
+    pictures: Sequence[np.ndarray],
+    points: Sequence[np.ndarray | None] | None = None,
+    titles: Sequence[str] = (),
+    columns: int = 8,
+    size: float = 1.4,
+    numbers: bool = False,
+) -> Figure:
+    """A grid of pictures, (H, W, 3) RGB or (H, W) grey, each `size` inches wide, with its 68 points and a title.
+
+    `points` has (68, 2) picture pixels for each picture, or None for one without. `numbers` writes the points' indices
+    beside them: for one large face. Fewer pictures than `columns` make a narrower figure.
+    """
+    if not len(pictures):
+        raise ValueError("no picture to show, expected at least one")
+    if points is not None and len(points) != len(pictures):
+        raise ValueError(f"{len(points)} sets of points for {len(pictures)} pictures, expected as many")
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    lines = 1 + max((text.count("\n") for text in titles), default=0) if titles else 0
+    tallest = max(picture.shape[0] / picture.shape[1] for picture in pictures)
+    gap = 0.06
+    row = size * tallest + gap + 0.17 * lines  # inches
+    figure = Figure(figsize=((size + gap) * columns, row * rows), layout="constrained")
+    figure.get_layout_engine().set(w_pad=gap / 2, h_pad=gap / 2, wspace=0, hspace=0)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for ax in axes[len(pictures) :]:
+        ax.axis("off")
+    for i, picture in enumerate(pictures):
+        _show(axes[i], picture, points[i] if points is not None else None, size, numbers)
+        if i < len(titles):
+            axes[i].set_title(titles[i], fontsize=9, pad=3)
+    return figure
+
+
+# --- augmentation ---
+
+LARGE, SMALL = 2.9, 0.94  # inches: before and after; the further samples
+SAMPLE_ROWS = 3
+TITLE, TITLE_PAD = 11, 5  # typographic points: the titles' size, and how far above the pictures they stand
+
+
+def augmentation_figure(
+    face: Face, augment: Augment, seed: int = 0, size: int = 112, samples: int = 12, points: bool = True
+) -> Figure:
+    """A face's crop before and after augmentation, large, and `samples` further draws of the same settings.
+
+    All come from `FaceDataset.crop`, so they are what training sees, but for grey: crops of `size` x `size` pixels.
+    The same `seed` draws the same; `points` shows the 68 points, which must move with the picture.
+    """
+    dataset = FaceDataset([face], size, seed=seed)
+    shown = [dataset.crop(0)]  # as no augmentation leaves it
+    dataset.augment = augment
+    for dataset.epoch in range(1 + samples):  # as training goes on: every epoch draws anew
+        shown.append(dataset.crop(0))
+    columns = -(-samples // SAMPLE_ROWS)
+    gap, head = 0.12, 0.3  # inches
+    width = 2 * LARGE + columns * SMALL + (3 if columns else 2) * gap
+    figure = Figure(figsize=(width, LARGE + head))
+    height = LARGE + head
+
+    def axes(left: float, bottom: float, side: float) -> Axes:
+        return figure.add_axes((left / width, bottom / height, side / width, side / height))
+
+    for number, title in enumerate(("before", "after")):
+        ax = axes(gap / 2 + number * (LARGE + gap), 0, LARGE)
+        _show(ax, shown[number][0], shown[number][1] if points else None, LARGE)
+        ax.set_title(title, fontsize=TITLE, pad=TITLE_PAD)
+    side = SMALL - 0.03  # a little space between neighbours
+    pitch = (LARGE - side) / (SAMPLE_ROWS - 1)  # so that the last row ends where the large ones do
+    left = 2 * LARGE + 2.5 * gap
+    for number, (crop, moved) in enumerate(shown[2:]):
+        row, column = divmod(number, columns)
+        ax = axes(left + column * SMALL, LARGE - row * pitch - side, side)
+        _show(ax, crop, moved if points else None, SMALL)
+    if samples:
+        middle, line = (left + columns * SMALL / 2) / width, (LARGE + TITLE_PAD / 72) / height
+        figure.text(middle, line, f"{samples} more draws", fontsize=TITLE, ha="center", va="baseline")
+    return figure
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The control of one number of `Augment`: from 0 to `high`, opening at `start`."""
+
+    label: str
+    high: float
+    step: float
+    start: float
+
+    def control(self) -> ipywidgets.FloatSlider:
+        decimals = 2 if self.step < 0.1 else (1 if self.step < 1 else 0)
+        return ipywidgets.FloatSlider(
+            self.start, min=0, max=self.high, step=self.step, readout_format=f".{decimals}f", description=self.label
+        )
+
+
+# Augment's numbers in a learner's words: "typical" is a standard deviation (two draws of three stay within it), "up to"
+# the end of an even range, "chance" a probability (1: always). The opening values are mild, but can be seen.
+SETTINGS = {
+    "rotation": Setting("turn: typical angle, °", 45, 1, 10),
+    "scale": Setting("larger, smaller: typical", 0.5, 0.01, 0.08),
+    "offset": Setting("shift: typical, parts of the box", 0.3, 0.01, 0.04),
+    "random_crop": Setting("zoom in: up to, part cut away", 0.5, 0.01, 0.0),
+    "mirror": Setting("mirror: chance", 1, 0.05, 0.5),
+    "brightness": Setting("brightness: up to ±", 1, 0.05, 0.25),
+    "contrast": Setting("contrast: up to ±", 1, 0.05, 0.25),
+    "saturation": Setting("colourfulness: up to ±", 1, 0.05, 0.25),
+    "hue": Setting("hue: up to ±, of the circle", 0.5, 0.01, 0.02),
+    "blur": Setting("blur: chance", 1, 0.05, 0.2),
+    "noise": Setting("noise: up to, of 255 grey levels", 40, 1, 6),
+    "occlusion": Setting("covered by a patch: chance", 1, 0.05, 0.2),
+}
+SEEDS = 100  # throws of the dice to choose from
+
+
+def explore_augmentation(faces: Sequence[Face]) -> Explorer:
+    """Controls for every setting of `Augment`, the face, the seed and the points, and `augmentation_figure` of them."""
+    faces = list(faces)
+    if not faces:
+        raise ValueError("no face to augment, expected at least one")
+
+    def figure(face: int, seed: int, points: bool, **settings: float) -> Figure:
+        return augmentation_figure(faces[face], Augment(**settings), seed, points=points)
+
+    names = [(f"{number}: {face.path.name}", number) for number, face in enumerate(faces)]
+    explorer = explore(
+        figure,
+        **{name: setting.control() for name, setting in SETTINGS.items()},
+        face=ipywidgets.Dropdown(options=names, description="face"),
+        seed=ipywidgets.IntSlider(0, min=0, max=SEEDS - 1, description="seed: another throw"),
+        points=ipywidgets.Checkbox(True, description="show the 68 points"),
+    )
+    # Fifteen controls in one column would push the picture off the screen: as many columns as there is room for.
+    for control in explorer.controls.values():
+        control.layout.width = "min(calc(100% - 4px), 34em)"
+        control.style.description_width = "min(16.5em, 50%)"
+    explorer.layout = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+    explorer.status.layout.width = "calc(100% - 8px)"
+    explorer.status.layout.min_height = "24px"
+    return explorer
