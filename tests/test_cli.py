@@ -275,6 +275,8 @@ def test_data_that_cannot_be_had_is_one_line_and_exit_code_2(tmp_path, monkeypat
         assert told.err.startswith(f"flcourse: {archive}: not downloaded, FLCOURSE_OFFLINE forbids the network")
     for arguments, message in (
         (["data", "mnist", "--archive", "my.zip"], "--archive goes with ibug, not with mnist"),
+        (["data", "mnist", "--count", "5"], "--count goes with drawn-faces, not with mnist"),
+        (["data", "drawn-faces", "--count", "-5"], "-5 faces to draw, expected at least 1"),
         (["data", "ibug", "--archive", "gone.zip"], "gone.zip: No such file"),
     ):
         with pytest.raises(SystemExit) as stopped:

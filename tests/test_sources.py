@@ -23,6 +23,7 @@ from torchvision.datasets import CIFAR10, MNIST
 
 from flcourse import files
 from flcourse.data import sources
+from flcourse.data.ibug import IBUG_TRAIN, read_imglab
 from flcourse.data.shapes import draw_shapes
 from flcourse.errors import CourseError
 
@@ -387,3 +388,31 @@ def test_shapes(monkeypatch):
     monkeypatch.setattr(sources, "draw_shapes", lambda n, seed: drawn.append((n, seed)) or (None, None))
     sources.shapes()
     assert drawn == [(10_000, 0), (2_000, 1)]
+
+
+# --- faces ---
+
+
+def test_drawn_faces_stand_in_for_ibug_and_stay(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sources, "download_folder", lambda: tmp_path)
+    monkeypatch.setattr(sources, "find_file", lambda name: None)
+    labels = sources.fetch_drawn_faces(6)
+    assert (len(read_imglab(labels)), len(read_imglab(labels.with_name("labels_drawn_test.xml")))) == (6, 1)
+    written = labels.stat().st_mtime_ns
+    assert sources.fetch_drawn_faces(6) == labels and labels.stat().st_mtime_ns == written
+    monkeypatch.setattr(sources, "fetch_drawn_faces", lambda count: labels)
+    faces = sources.ibug()
+    assert faces.stand_in and faces.train == labels and faces.test.exists()
+    assert capsys.readouterr().out == (
+        "faces: iBUG 300-W is not here, so drawn faces stand in; for the real set: flcourse data ibug\n"
+    )
+
+
+def test_ibug_is_found_in_a_data_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FLCOURSE_DATA", str(tmp_path))
+    for part in ("train", "test"):
+        (tmp_path / IBUG_TRAIN).parent.mkdir(exist_ok=True)
+        (tmp_path / IBUG_TRAIN.replace("train", part)).touch()
+    faces = sources.ibug()
+    assert not faces.stand_in and faces.train == tmp_path / IBUG_TRAIN
+    assert capsys.readouterr().out == "faces: iBUG 300-W\n"

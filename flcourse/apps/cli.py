@@ -24,7 +24,10 @@ def train(args: argparse.Namespace) -> None:
     recipe = get_recipe(args.recipe)
     xml = args.data or find_file(IBUG_TRAIN)
     if xml is None:
-        raise CourseError(f"{IBUG_TRAIN}: not found in {' or '.join(map(str, data_folders()))}; give --data XML")
+        raise CourseError(
+            f"{IBUG_TRAIN}: not found in {' or '.join(map(str, data_folders()))}; "
+            "fetch it with flcourse data ibug, or give --data XML"
+        )
     loop = {
         name: value for name in ("epochs", "batch_size", "lr", "seed") if (value := getattr(args, name)) is not None
     }
@@ -126,6 +129,8 @@ def data(args: argparse.Namespace) -> None:
     """Fetch data."""
     if args.archive and args.what != "ibug":
         raise CourseError(f"--archive goes with ibug, not with {args.what}: flcourse data ibug --archive FILE")
+    if args.count and args.what != "drawn-faces":
+        raise CourseError(f"--count goes with drawn-faces, not with {args.what}: flcourse data drawn-faces --count N")
     if args.what == "detectors":
         from flcourse.face.models import fetch_detectors
 
@@ -134,6 +139,10 @@ def data(args: argparse.Namespace) -> None:
         from flcourse.data.ibug_archive import fetch_ibug
 
         paths = [fetch_ibug(args.archive)]
+    elif args.what == "drawn-faces":
+        from flcourse.data.sources import fetch_drawn_faces
+
+        paths = [fetch_drawn_faces(args.count or 2_000)]
     else:
         from flcourse.data.sources import fetch_cifar10, fetch_mnist
 
@@ -183,7 +192,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command(
         data,
         "data",
-        "Fetch data, with progress and checks",
+        "Fetch or draw data, with progress and checks",
         "What is there and right is left alone, what is damaged is fetched again. Prints where it lies: in "
         "$FLCOURSE_DATA where that is set, else in the checkout's data/ or the user's cache folder.",
     )
@@ -192,11 +201,13 @@ def build_parser() -> argparse.ArgumentParser:
         "mnist": "70,000 handwritten digits (12 MB)",
         "cifar10": "60,000 small photographs in ten classes (170 MB)",
         "ibug": "7,674 faces with 68 points, for research and teaching (1.7 GB, and as much again to unpack)",
+        "drawn-faces": "faces that the course draws itself, with exact points, as imglab XML",
     }
     help_text = "; ".join(f"{name}: {what}" for name, what in things.items())
     sub.add_argument("what", choices=list(things), help=help_text)
     archive_help = "iBUG's tar.gz or Kaggle's zip that you have; it is kept, a downloaded one is removed once unpacked"
     sub.add_argument("--archive", type=Path, metavar="FILE", help=archive_help)
+    sub.add_argument("--count", type=int, metavar="N", help="how many faces to draw to train on (default: 2000)")
 
     sub = command(train, "train", "Train a landmark network on imglab XML (iBUG 300-W, or faces of your own)")
     sub.add_argument(

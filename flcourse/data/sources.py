@@ -1,4 +1,4 @@
-"""MNIST and CIFAR-10: found in a data folder, else downloaded, else stood in for by pictures that need no download.
+"""MNIST, CIFAR-10, iBUG: found in a data folder, else downloaded, else stood in for by pictures that need no download.
 
 Every file is held against its checksum before it is used (CIFAR-10's are pickles, which can run code), and a damaged,
 cut off or missing one is fetched again alone. The archives stay beside what is unpacked from them, as torchvision
@@ -19,7 +19,7 @@ import numpy as np
 from flcourse.data.shapes import CLASSES, draw_shapes
 from flcourse.download import download, file_sum
 from flcourse.errors import CourseError
-from flcourse.files import atomic_write, data_folders, download_folder, fast, offline
+from flcourse.files import atomic_write, data_folders, download_folder, fast, find_file, offline
 from flcourse.pictures import centre_digit
 
 # torchvision knows the archives' sums and two mirrors; the third serves the same files (TensorFlow Datasets uses it).
@@ -119,6 +119,48 @@ def shapes() -> Pictures:
     """10,000 + 2,000 drawn pictures of `flcourse.data.shapes`; 2,000 + 500 where `FLCOURSE_FAST=1`."""
     n, m = (2_000, 500) if fast() else (10_000, 2_000)
     return Pictures("drawn shapes", CLASSES, *draw_shapes(n, seed=0), *draw_shapes(m, seed=1), stand_in=True)
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Annotated faces on disk: imglab XML files for `flcourse.data.ibug.read_imglab`."""
+
+    name: str  # "iBUG 300-W" or "drawn faces"
+    train: Path
+    test: Path
+    stand_in: bool
+
+
+def ibug() -> FaceSet:
+    """The iBUG 300-W set where it lies in a data folder, else drawn faces; prints one line saying which.
+
+    The real set is never fetched from here: it has 1.7 GB and a licence to agree to. Drawn faces are kept in the data
+    folder: 1,000 to train on, 160 where `FLCOURSE_FAST=1`, and a fifth as many to test on. Raises `CourseError` where
+    they cannot be written.
+    """
+    from flcourse.data.ibug import IBUG_TRAIN  # not sooner: it imports PyTorch
+
+    train = find_file(IBUG_TRAIN)
+    if train and (test := train.with_name("labels_ibug_300W_test.xml")).exists():
+        print("faces: iBUG 300-W")
+        return FaceSet("iBUG 300-W", train, test, stand_in=False)
+    train = fetch_drawn_faces(160 if fast() else 1_000)
+    print(f"faces: iBUG 300-W is not here, so drawn faces stand in; {_REAL} ibug")
+    return FaceSet("drawn faces", train, train.with_name("labels_drawn_test.xml"), stand_in=True)
+
+
+def fetch_drawn_faces(count: int) -> Path:
+    """The training labels of `count` drawn faces, drawn if need be, with a fifth as many to test on beside them.
+
+    Raises `CourseError` where they cannot be written, and where `count` is not positive.
+    """
+    from flcourse.data.drawn_faces import write_drawn_faces
+
+    if count < 1:
+        raise CourseError(f"{count} faces to draw, expected at least 1")
+    folder = download_folder() / f"drawn_faces_{count}"
+    labels = folder / "labels_drawn_train.xml"  # written last
+    return labels if labels.exists() else write_drawn_faces(folder, count, test=max(1, count // 5))
 
 
 # --- finding, fetching ---
