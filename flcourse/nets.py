@@ -51,11 +51,11 @@ class DigitCNN(nn.Sequential):
 
     def __init__(self, width: int = 16, dropout: float = 0.2) -> None:
         super().__init__(
-            ConvBlock(1, width),  # (N, 16, 28, 28)
-            ConvBlock(width, 2 * width, pool=True),  # (N, 32, 14, 14)
-            ConvBlock(2 * width, 2 * width),
-            ConvBlock(2 * width, 4 * width, pool=True),  # (N, 64, 7, 7)
-            ConvBlock(4 * width, 4 * width),
+            ConvBlock(1, width, pool=True),  # (N, 16, 14, 14)
+            ConvBlock(width, 2 * width),
+            ConvBlock(2 * width, 2 * width, pool=True),  # (N, 32, 7, 7)
+            ConvBlock(2 * width, 4 * width),
+            ConvBlock(4 * width, 4 * width),  # (N, 64, 7, 7)
             nn.AdaptiveMaxPool2d(1),
             nn.Flatten(),
             nn.Dropout(dropout),

@@ -10,9 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from flcourse.exercises import cifar10_cnn, numpy_mnist, pytorch_mnist
+from flcourse.exercises import cifar10_cnn, ibug_dataset, numpy_mnist, pytorch_mnist
 from flcourse.exercises.verdict import NOT_YET
+from flcourse.points import MIRROR
 
+MODULES = {"01": numpy_mnist, "02": pytorch_mnist, "03": cifar10_cnn, "04": ibug_dataset}
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 STUB = re.compile(r"^check\.(\w+)\((\w+)\)$", re.MULTILINE)
 SOLUTION = re.compile(r"<details><summary>Solution</summary>.*?```python\n(.*?)```", re.DOTALL)
@@ -40,9 +42,9 @@ def adam(w, g, state, lr, beta1=0.9, beta2=0.999, eps=1e-8):
 
 @pytest.mark.parametrize("path, name, answer, stub, solution", list(exercises()))
 def test_stub_and_solution(path, name, answer, stub, solution):
-    check = {"01": numpy_mnist, "02": pytorch_mnist, "03": cifar10_cnn}[path.stem[:2]]
+    check = MODULES[path.stem[:2]]
     for code, right in ((stub, False), (solution, True)):
-        scope = {"np": np, "torch": torch, "F": F, "adam": adam, "check": check}
+        scope = {"np": np, "torch": torch, "F": F, "adam": adam, "MIRROR": MIRROR, "check": check}
         exec(code, scope)
         verdict = getattr(check, name)(scope[answer])
         assert verdict.right == right, verdict
@@ -54,9 +56,10 @@ def test_four_exercises_or_more(path):
     assert sum(param.values[0] == path for param in exercises()) >= 4
 
 
-@pytest.mark.parametrize("module", [numpy_mnist, pytorch_mnist, cifar10_cnn], ids=lambda m: m.__name__.split(".")[-1])
+@pytest.mark.parametrize("module", MODULES.values(), ids=lambda m: m.__name__.split(".")[-1])
 def test_every_check_has_its_exercise_and_its_wrong_answers(module):
-    checks = {f.name for f in ast.parse(Path(module.__file__).read_text()).body if isinstance(f, ast.FunctionDef)}
+    functions = [f for f in ast.parse(Path(module.__file__).read_text()).body if isinstance(f, ast.FunctionDef)]
+    checks = {f.name for f in functions if f.decorator_list}
     assert checks == {param.values[1] for param in exercises() if param.values[1] in vars(module)}
     assert checks <= {check.__name__ for check, _, _ in WRONG}
 
@@ -105,7 +108,24 @@ def alpha(g):
     return g.mean(dim=(1, 2))[:, None, None]
 
 
-n1, n2, n3 = numpy_mnist, pytorch_mnist, cifar10_cnn
+def eyes(points):
+    return np.linalg.norm(points[36] - points[45])
+
+
+def pupils(points):
+    return np.linalg.norm(points[36:42].mean(axis=0) - points[42:48].mean(axis=0))
+
+
+def mean_distance(p, t):
+    return np.linalg.norm(p - t, axis=1).mean()
+
+
+def turn(angle, centre):
+    linear = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return np.column_stack([linear, np.array(centre) - linear @ np.array(centre)])
+
+
+n1, n2, n3, n4 = MODULES.values()
 WRONG = [  # check, answer, a word of the hint that fits it
     (n1.parameters, 234752, "bias"),
     (n1.parameters, 235000, "inputs times outputs"),
@@ -189,6 +209,34 @@ WRONG = [  # check, answer, a word of the hint that fits it
     (n3.grad_cam, lambda a, g: (alpha(g) * a).mean(0).relu(), "mean"),
     (n3.grad_cam, lambda a, g: (alpha(g) * a).sum((1, 2)), "(h, w)"),
     (n3.grad_cam, lambda a, g: a.sum(0).relu(), "not yet"),
+    (n4.nme, lambda p, t: mean_distance(p, t) / eyes(t), "percent"),
+    (n4.nme, mean_distance, "pixels"),
+    (
+        n4.nme,
+        lambda p, t: 100 * mean_distance(p, t) / eyes(np.stack([t[36:42].mean(0), t[42:48].mean(0)]), 0, 1),
+        "pupils",
+    ),
+    (n4.nme, lambda p, t: 100 * mean_distance(p, t) / eyes(p), "predicted"),
+    (n4.nme, lambda p, t: 100 * np.abs(p - t).mean() / eyes(t), "averages x and y"),
+    (n4.nme, lambda p, t: 100 * np.sqrt(((p - t) ** 2).sum(1).mean()) / eyes(t), "mean square"),
+    (n4.nme, lambda p, t: 7.0, "got 7.000"),
+    (n4.to01, lambda p, n: p / n, "left edge"),
+    (n4.to01, lambda p, n: p / (n - 1), "outer edges"),
+    (n4.to01, lambda p, n: (p - 0.5) / n, "add a half"),
+    (n4.to01, lambda p, n: 2 * (p + 0.5) / n - 1, "[-1, 1]"),
+    (n4.to01, lambda p, n: p, "not yet"),
+    (n4.rotation, lambda d, c: turn(np.deg2rad(d), c)[:, :2], "R alone"),
+    (n4.rotation, lambda d, c: np.eye(3), "expected (2, 3)"),
+    (n4.rotation, lambda d, c: turn(-np.deg2rad(d), c), "clockwise"),
+    (n4.rotation, lambda d, c: turn(d, c), "radians"),
+    (n4.rotation, lambda d, c: turn(np.deg2rad(d), (0, 0)), "about (0, 0)"),
+    (n4.rotation, lambda d, c: turn(np.deg2rad(d), c) + np.array([[0, 0, 1], [0, 0, 0]]), "stay"),
+    (n4.rotation, lambda d, c: turn(1.0, c), "rotation is another"),
+    (n4.mirror, lambda p, w: p * (-1, 1) + (w - 1, 0), "old order"),
+    (n4.mirror, lambda p, w: p[MIRROR], "not moved"),
+    (n4.mirror, lambda p, w: (p * (-1, 1) + (w, 0))[MIRROR], "half a pixel"),
+    (n4.mirror, lambda p, w: (p * (1, -1) + (0, w - 1))[MIRROR], "upside down"),
+    (n4.mirror, lambda p, w: p, "not yet"),
 ]
 
 

@@ -8,6 +8,11 @@ import pytest
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 
 
+def text(cell):
+    """What a cell printed."""
+    return "".join("".join(output["text"]) for output in cell["outputs"] if output["output_type"] == "stream")
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebook_file(path):
     assert path.stat().st_size < 1_000_000, "GitHub does not show large notebooks"
@@ -21,5 +26,11 @@ def test_notebook_file(path):
         tags = cell["metadata"].get("tags", [])
         if "nbval-check-output" in tags:
             assert cell["outputs"], f"cell {number} is tagged nbval-check-output and has no output"
+        data = [output.get("data", {}) for output in cell["outputs"]]
+        assert not any("widget-view" in kind for outputs in data for kind in outputs), f"cell {number} shows a widget"
+        assert len(cell["source"]) <= 25, f"cell {number} is long: a reader loses the thread"
+        assert path.name < "04" or "faces: iBUG 300-W\n" not in text(cell), (
+            "a run that had the real faces: its pictures must not be published; run it with the drawn ones"
+        )
         if "raises-exception" not in tags:
             assert not any(output["output_type"] == "error" for output in cell["outputs"]), f"cell {number} failed"

@@ -80,7 +80,8 @@ def gallery(
     A colour map that diverges ("PuOr_r") is centred on zero for each picture.
     """
     rows = -(-len(pictures) // columns)
-    line = 0.16 * (1 + max((text.count("\n") for text in titles), default=0)) if titles else 0.0
+    lines = 1 + max((text.count("\n") for text in titles), default=0) if titles else 0
+    line = 0.06 + 0.17 * lines  # inches above each picture
     figure = Figure(figsize=(size * columns, (size + line) * rows + (0.35 if title else 0)), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in axes:
