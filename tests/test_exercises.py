@@ -211,11 +211,7 @@ WRONG = [  # check, answer, a word of the hint that fits it
     (n3.grad_cam, lambda a, g: a.sum(0).relu(), "not yet"),
     (n4.nme, lambda p, t: mean_distance(p, t) / eyes(t), "percent"),
     (n4.nme, mean_distance, "pixels"),
-    (
-        n4.nme,
-        lambda p, t: 100 * mean_distance(p, t) / eyes(np.stack([t[36:42].mean(0), t[42:48].mean(0)]), 0, 1),
-        "pupils",
-    ),
+    (n4.nme, lambda p, t: 100 * mean_distance(p, t) / pupils(t), "pupils"),
     (n4.nme, lambda p, t: 100 * mean_distance(p, t) / eyes(p), "predicted"),
     (n4.nme, lambda p, t: 100 * np.abs(p - t).mean() / eyes(t), "averages x and y"),
     (n4.nme, lambda p, t: 100 * np.sqrt(((p - t) ** 2).sum(1).mean()) / eyes(t), "mean square"),
