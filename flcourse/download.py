@@ -74,7 +74,7 @@ def download(
         with _alone_in(target.parent):
             if is_there():  # another process has fetched it meanwhile
                 return target
-            _check_disk(target, part, size)
+            require_room(target, (size or 0) - (part.stat().st_size if part.exists() else 0))
             for url in _that_answer(urls, troubles):
                 resumed = True
                 while resumed:  # a second round only where an old part file, not the server, may be what is wrong
@@ -120,12 +120,12 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _check_disk(target: Path, part: Path, size: int | None) -> None:
-    needed = (size or 0) - (part.stat().st_size if part.exists() else 0)
+def require_room(target: Path, needed: int) -> None:
+    """Raise `CourseError` where the disk that `target` is to lie on has fewer than `needed` bytes free."""
     free = shutil.disk_usage(target.parent).free
     if needed > free:
         raise CourseError(
-            f"{target}: {needed / 1e6:.0f} MB to fetch, but the disk has {free / 1e6:.0f} MB free; "
+            f"{target}: {needed / 1e6:,.0f} MB needed, but the disk has {free / 1e6:,.0f} MB free; "
             "make room, or set FLCOURSE_DATA to a folder on another disk"
         )
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from loopback import serving
 
 from flcourse import download, files
 from flcourse.errors import CourseError
@@ -58,16 +59,11 @@ def server(monkeypatch):
     """A server on the loopback; `requests` lists what was asked of it, `url(path)` names its files."""
     monkeypatch.delenv("FLCOURSE_OFFLINE", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.requests = []
+    with serving(Handler) as server:
         server.released = threading.Event()
-        server.url = lambda path: f"http://127.0.0.1:{server.server_address[1]}/{path}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+        server.url = lambda path: f"{server.root}/{path}"
         yield server
         server.released.set()
-        server.shutdown()
-        thread.join()
 
 
 def refused_url() -> str:

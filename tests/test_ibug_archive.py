@@ -9,7 +9,6 @@ import shutil
 import stat
 import struct
 import tarfile
-import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from loopback import serving
 from toys import template
 
 from flcourse import files
@@ -405,19 +405,15 @@ def server(monkeypatch, contents, tmp_path):
     monkeypatch.delenv("FLCOURSE_OFFLINE", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(ibug_archive, "_BYTES", 1000)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.requests, server.archive = [], make_tar(tmp_path / "served", contents).read_bytes()
+    with serving(Handler) as server:
+        server.archive = make_tar(tmp_path / "served", contents).read_bytes()
 
         def serve(*hows: str) -> None:
-            urls = [f"http://127.0.0.1:{server.server_address[1]}/{how}/{ARCHIVE}" for how in hows]
+            urls = [f"{server.root}/{how}/{ARCHIVE}" for how in hows]
             monkeypatch.setattr(ibug_archive, "_URLS", urls)
 
         server.serve = serve
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize("hows", [("good",), ("cut",), ("wrong", "good")])

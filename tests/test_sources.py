@@ -12,12 +12,12 @@ import pickle
 import socket
 import struct
 import tarfile
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from loopback import serving
 from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10, MNIST
 
@@ -59,14 +59,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server(monkeypatch):
     monkeypatch.delenv("FLCOURSE_OFFLINE", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.requests, server.archives = [], {}
-        server.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(Handler) as server:
+        server.archives = {}
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -108,7 +103,7 @@ def make_mnist(arrays, server, monkeypatch) -> dict[str, bytes]:
     server.archives.update({f"{name}.gz": gzip.compress(content, mtime=0) for name, content in unpacked.items()})
     monkeypatch.setattr(sources, "_MNIST_MD5", {name: md5(content) for name, content in unpacked.items()})
     monkeypatch.setattr(MNIST, "resources", [(name, md5(content)) for name, content in server.archives.items()])
-    monkeypatch.setattr(sources, "_MNIST_MIRROR", f"{server.url}/good/")
+    monkeypatch.setattr(sources, "_MNIST_MIRROR", f"{server.root}/good/")
     monkeypatch.setattr(MNIST, "mirrors", [])
     return contents
 
@@ -146,7 +141,7 @@ def serve_cifar10(members: dict[str, bytes | str], server, monkeypatch) -> None:
     server.archives[CIFAR10.filename] = packed.getvalue()
     monkeypatch.setattr(CIFAR10, "tgz_md5", md5(packed.getvalue()))
     monkeypatch.setattr(sources, "_CIFAR10_BYTES", len(packed.getvalue()))
-    monkeypatch.setattr(CIFAR10, "url", f"{server.url}/good/{CIFAR10.filename}")
+    monkeypatch.setattr(CIFAR10, "url", f"{server.root}/good/{CIFAR10.filename}")
 
 
 def zeros() -> list[np.ndarray]:
@@ -220,15 +215,15 @@ def test_mnist_from_another_mirror(folder, server, monkeypatch, capsys, first):
     arrays = [np.arange(n * 784, dtype=np.uint8).reshape(n, 28, 28) for n in (3, 2)]
     labels = [np.arange(n) for n in (3, 2)]
     make_mnist([arrays[0], labels[0], arrays[1], labels[1]], server, monkeypatch)
-    monkeypatch.setattr(sources, "_MNIST_MIRROR", f"{server.url}/wrong/" if first == "wrong" else f"{refused()}/")
-    monkeypatch.setattr(MNIST, "mirrors", [f"{server.url}/good/"])
+    monkeypatch.setattr(sources, "_MNIST_MIRROR", f"{server.root}/wrong/" if first == "wrong" else f"{refused()}/")
+    monkeypatch.setattr(MNIST, "mirrors", [f"{server.root}/good/"])
     assert np.array_equal(sources.mnist().train_x, arrays[0])
     assert capsys.readouterr().out == "MNIST: 3 + 2 pictures\n"
 
 
 def test_cut_transfers_are_resumed(small, server, monkeypatch, capsys):
-    monkeypatch.setattr(sources, "_MNIST_MIRROR", f"{server.url}/cut/")
-    monkeypatch.setattr(CIFAR10, "url", f"{server.url}/cut/{CIFAR10.filename}")
+    monkeypatch.setattr(sources, "_MNIST_MIRROR", f"{server.root}/cut/")
+    monkeypatch.setattr(CIFAR10, "url", f"{server.root}/cut/{CIFAR10.filename}")
     assert_real(small, small.load(), capsys)
     assert sum(asked is not None for _, asked in server.requests) >= 2
 

@@ -28,8 +28,9 @@ from flcourse.pictures import read_picture, shrink_region, to_input, warp
 from flcourse.points import N_POINTS, Box, compose, move_points, to01
 
 
-# Where the unpacked archive's training labels lie in a data folder.
+# Where the unpacked archive's labels lie in a data folder.
 IBUG_TRAIN = "ibug_300W_large_face_landmark_dataset/labels_ibug_300W_train.xml"
+IBUG_TEST = IBUG_TRAIN.replace("_train", "_test")
 
 # Kept about a face's box on each side, in parts of the box: what rotated and shifted crops may still see.
 CONTEXT = 0.75

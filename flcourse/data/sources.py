@@ -138,10 +138,10 @@ def ibug() -> FaceSet:
     folder: 1,000 to train on, 160 where `FLCOURSE_FAST=1`, and a fifth as many to test on. Raises `CourseError` where
     they cannot be written.
     """
-    from flcourse.data.ibug import IBUG_TRAIN  # not sooner: it imports PyTorch
+    from flcourse.data.ibug import IBUG_TEST, IBUG_TRAIN  # not sooner: it imports PyTorch
 
     train = find_file(IBUG_TRAIN)
-    if train and (test := train.with_name("labels_ibug_300W_test.xml")).exists():
+    if train and (test := train.with_name(Path(IBUG_TEST).name)).exists():
         print("faces: iBUG 300-W")
         return FaceSet("iBUG 300-W", train, test, stand_in=False)
     train = fetch_drawn_faces(160 if fast() else 1_000)
