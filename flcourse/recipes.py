@@ -1,11 +1,12 @@
 """How the course trains: classification; the landmark recipes, original and ours, their losses; networks on disk."""
 
 import json
+import math
 import os
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,24 @@ def get_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
+def ablation(width: float, epochs: int) -> dict[str, Recipe]:
+    """The way from the original recipe to the course's, one change a row, all at the course's crop: name -> recipe."""
+    original, course = RECIPES["original"], RECIPES["course"]
+    recipe = replace(original, size=course.size, width=width, config=replace(original.config, epochs=epochs))
+    changes = {
+        "original": {},
+        "maps and soft-argmax instead of pooling": {"head": course.head},
+        "smooth L1 instead of MSE": {"loss": "smooth_l1"},
+        "every map drawn to one peak": {"loss": course.loss},
+        "rotation, scale, offset, blur, noise, patches": {"augment": course.augment},
+        "AdamW, one cycle, average of weights": {"config": replace(course.config, epochs=epochs)},
+    }
+    rows = {}
+    for name, change in changes.items():
+        recipe = rows[name] = replace(recipe, **change)
+    return rows
+
+
 def mse_loss(output: Landmarks, points01: Tensor) -> Tensor:
     """Mean squared error of normalised points (N, 68, 2)."""
     return F.mse_loss(output.points01, points01)
@@ -121,6 +140,20 @@ def mse_loss(output: Landmarks, points01: Tensor) -> Tensor:
 def smooth_l1_loss(output: Landmarks, points01: Tensor) -> Tensor:
     """Absolute error of normalised points, quadratic below 1 % of the crop, so that the last pixel is not shaken."""
     return F.smooth_l1_loss(output.points01, points01, beta=0.01)
+
+
+WING_WIDTH, WING_CURVE = 0.04, 0.008  # parts of the crop; the paper's 10 and 2 px of 256
+
+
+def wing_loss(output: Landmarks, points01: Tensor) -> Tensor:
+    """Feng et al.'s Wing loss (CVPR 2018) of normalised points: a logarithm within 4 % of the crop, beyond it L1.
+
+    The nearer a coordinate is, the harder it pulls, so that the many small errors count, not only the few large ones.
+    """
+    error = (output.points01 - points01).abs()
+    near = WING_WIDTH * torch.log1p(error / WING_CURVE)
+    far = error - WING_WIDTH + WING_WIDTH * math.log1p(WING_WIDTH / WING_CURVE)
+    return torch.where(error < WING_WIDTH, near, far).mean()
 
 
 MAP_SIGMA = 1.0  # cells: what a map should look like around its point
@@ -153,6 +186,7 @@ def heatmap_loss(output: Landmarks, points01: Tensor) -> Tensor:
 LOSSES: dict[str, Callable[[Landmarks, Tensor], Tensor]] = {
     "mse": mse_loss,
     "smooth_l1": smooth_l1_loss,
+    "wing": wing_loss,
     "heatmap": heatmap_loss,
 }
 

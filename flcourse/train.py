@@ -139,6 +139,7 @@ def fit(
     device: Device | None = None,
     workers: int = 0,
     stop: Callable[[], bool] = lambda: False,
+    on_batch: Callable[[float], None] = lambda loss: None,
     on_epoch: Callable[[list[dict]], None] = lambda history: None,
     progress: bool = True,
 ) -> list[dict]:
@@ -149,6 +150,7 @@ def fit(
     `best.safetensors` (the weights best on `val_set`, with `describe` as metadata), `history.csv` and `history.json`.
     Under torchrun one process writes, and the training figures are those of its share of the batches.
     The first Ctrl-C, or `stop()` turning true, ends after the batch at hand and keeps the checkpoint.
+    `on_batch` is told every batch's loss, `on_epoch` the history after every epoch.
     At the end `model` holds the last weights, those of the moving average where there is one.
 
     Raises `CourseError` where `resume` finds no checkpoint or one of another configuration, and where the loss is no
@@ -160,7 +162,7 @@ def fit(
         run.load()
     with _graceful_interrupt(device) as interrupted:
         while run.epoch < config.epochs:
-            finished = run.train_epoch(train_set, workers, lambda: stop() or interrupted.is_set(), progress)
+            finished = run.train_epoch(train_set, workers, lambda: stop() or interrupted.is_set(), on_batch, progress)
             if not finished:
                 break
             run.finish_epoch(val_set, progress)
@@ -200,7 +202,14 @@ class _Run:
         self.sums: dict[str, float] = defaultdict(float)  # of this epoch so far; "n" counts examples, "s" seconds
         self.history: list[dict] = []
 
-    def train_epoch(self, dataset: Any, workers: int, stop: Callable[[], bool], progress: bool) -> bool:
+    def train_epoch(
+        self,
+        dataset: Any,
+        workers: int,
+        stop: Callable[[], bool],
+        on_batch: Callable[[float], None],
+        progress: bool,
+    ) -> bool:
         """Train what is left of the epoch; False where `stop` ended it before its end."""
         batches = epoch_batches(len(dataset), self.config, self.epoch, self.device.rank, self.device.world)
         if hasattr(dataset, "epoch"):
@@ -226,6 +235,7 @@ class _Run:
                 last = now
                 bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
                 bar.update()
+                on_batch(loss)
                 if stop():
                     self.save()
                     return False

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import onnxruntime
@@ -20,11 +21,15 @@ from flcourse.points import CROP_SCALE, Box, crop_matrix, from01, move_points, t
 from flcourse.recipes import (
     LOSSES,
     RECIPES,
+    WING_CURVE,
+    WING_WIDTH,
+    ablation,
     export_onnx,
     get_recipe,
     load_network,
     measure_points,
     train_landmarks,
+    wing_loss,
 )
 from flcourse.train import Config, Task, evaluate, pack_weights
 
@@ -44,6 +49,18 @@ def test_the_original_recipe_is_the_originals():
         get_recipe("orginal")
 
 
+def test_the_ablation_leads_from_the_original_to_the_course_one_change_a_row():
+    rows = list(ablation(width=0.25, epochs=3).values())
+    described = [recipe.describe() for recipe in rows]
+    for before, after in pairwise(described):
+        assert sum(before[name] != after[name] for name in before) == 1
+    small = {"width": 0.25, "config": replace(RECIPES["course"].config, epochs=3)}
+    assert rows[-1] == replace(RECIPES["course"], **small)
+    original = RECIPES["original"]
+    assert (rows[0].head, rows[0].loss, rows[0].augment) == (original.head, original.loss, original.augment)
+    assert rows[0].config == replace(original.config, epochs=3)
+
+
 def outputs(seed: int) -> tuple[Landmarks, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(3, 68, 9, 9, generator=generator)
@@ -58,6 +75,20 @@ def test_losses_are_least_at_the_truth(name):
     assert at_truth < LOSSES[name](truth._replace(points01=points01 + 0.05), points01)
     at_truth.backward()
     assert truth.points01.grad.abs().max() == 0
+
+
+def test_wing_is_smooth_where_its_halves_meet_and_as_the_paper_has_it():
+    error = torch.linspace(-0.1, 0.1, 2001, dtype=torch.float64, requires_grad=True)
+    zero = torch.zeros(1, dtype=torch.float64)
+    values = torch.stack([wing_loss(Landmarks(e, None), zero) for e in error])
+    [slope] = torch.autograd.grad(values.sum(), error)
+    size = error.detach().abs()
+    far = size > WING_WIDTH + 1e-9
+    assert torch.allclose(slope.abs()[far], torch.ones(1, dtype=torch.float64))  # L1
+    near = (size < WING_WIDTH - 1e-9) & (size > 1e-9)
+    assert torch.allclose(slope.abs()[near], WING_WIDTH / (WING_CURVE + size[near]))  # d/dx w ln(1 + x / e)
+    steps = values.detach().diff().abs() / 1e-4
+    assert steps.max() <= WING_WIDTH / WING_CURVE + 1e-6  # no jump
 
 
 def test_heatmap_loss_written_out():

@@ -56,14 +56,13 @@ def detected_box(detector: Detector, picture: np.ndarray, face: Face) -> Box | N
     return found and found.box
 
 
-def evaluate(
-    xml: Path, weights: str | None, boxes: str = "file", gallery: Path | None = None, progress: bool = True
-) -> dict:
-    """Measure a landmark network on the faces of an imglab file: the figures of `flcourse evaluate --json`.
+def predict(
+    xml: Path, weights: str | None, boxes: str = "file", progress: bool = True
+) -> tuple[list[Face], list[FaceLandmarks], dict]:
+    """Find the points of an imglab file's faces: the faces that `boxes` has a box for, what was found, and how.
 
     `boxes` says where the crops come from: the file's boxes, tight boxes around the true points, or a detector's, each
-    mapped to the file's convention. Faces a detector misses are counted in `missed` and left out of the figures.
-    `ms_per_face` is the time for crop and network, with a detector also its own, reading the picture not included.
+    mapped to the file's convention. The third value has the `flcourse evaluate --json` entries that are no accuracy.
     """
     if boxes not in BOX_SOURCES:
         raise CourseError(f"unknown boxes {boxes!r}, expected one of {', '.join(BOX_SOURCES)}")
@@ -89,20 +88,33 @@ def evaluate(
         seconds += time.perf_counter() - start
     if not kept:
         raise CourseError(f"{xml}: {boxes} found none of the {len(faces)} faces; nothing to measure")
-    predicted = np.stack([landmarks.points for landmarks in found])
-    true = np.stack([face.points for face in kept])
-    if gallery:
-        write_gallery(gallery, kept, found, metrics.nme(predicted, true))
-    figures = metrics.summary(predicted, true, [face.box for face in kept])
-    return {
+    how = {
         "faces": len(faces),
         "missed": len(faces) - len(kept),
-        **{name: round(value, 4) for name, value in figures.items()},
         "ms_per_face": round(1e3 * seconds / len(faces), 2),
         "boxes": boxes,
         "weights": landmarker.name,
         "engine": landmarker.engine,
     }
+    return kept, found, how
+
+
+def evaluate(
+    xml: Path, weights: str | None, boxes: str = "file", gallery: Path | None = None, progress: bool = True
+) -> dict:
+    """Measure a landmark network on the faces of an imglab file: the figures of `flcourse evaluate --json`.
+
+    Boxes are as in `predict`; faces a detector misses are counted in `missed` and left out of the figures.
+    `ms_per_face` is the time for crop and network, with a detector also its own, reading the picture not included.
+    """
+    kept, found, how = predict(xml, weights, boxes, progress)
+    predicted = np.stack([landmarks.points for landmarks in found])
+    true = np.stack([face.points for face in kept])
+    if gallery:
+        write_gallery(gallery, kept, found, metrics.nme(predicted, true))
+    figures = metrics.summary(predicted, true, [face.box for face in kept])
+    counts = {name: how.pop(name) for name in ("faces", "missed")}
+    return counts | {name: round(value, 4) for name, value in figures.items()} | how
 
 
 def write_gallery(folder: Path, faces: Sequence[Face], found: Sequence[FaceLandmarks], errors: np.ndarray) -> None:

@@ -1,0 +1,185 @@
+"""Train and measure what notebook 05 and the model card state, on the real iBUG 300-W set (for contributors).
+
+    .venv/bin/python notebooks/measure.py --list
+    .venv/bin/python notebooks/measure.py course_15 original_15 ...
+
+Every training goes to RUNS/NAME and can be interrupted and called again; what was measured goes to
+`flcourse/weights/measured.json`: numbers only, no picture. Only the experiments whose figures are stated for the test
+faces look at them, once, after training; every choice is made on training faces that were held out.
+"""
+
+import argparse
+import json
+import platform
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import flcourse.weights
+from flcourse import metrics
+from flcourse.apps.evaluate import predict
+from flcourse.data.ibug import IBUG_TEST, IBUG_TRAIN, Face, read_imglab
+from flcourse.data.sources import fetch_drawn_faces
+from flcourse.errors import CourseError
+from flcourse.files import atomic_write, find_file
+from flcourse.points import N_POINTS, PARTS
+from flcourse.recipes import RECIPES, Recipe, ablation, load_network, train_landmarks
+from flcourse.train import Device, choose_device
+
+MEASURED = Path(flcourse.weights.__file__).parent / "measured.json"
+ABLATION = {"width": 0.25, "epochs": 10}  # small, so that a row takes four minutes
+DRAWN_FACES = 6_000
+FEW = 200  # real faces, for the worth of drawn ones
+
+
+def real(xml: str) -> Path:
+    """A labels file of iBUG's."""
+    path = find_file(xml)
+    if path is None:
+        raise CourseError(f"{xml}: not in a data folder; fetch it with flcourse data ibug")
+    return path
+
+
+def real_faces() -> list[Face]:
+    """The training faces."""
+    return read_imglab(real(IBUG_TRAIN))
+
+
+def few_faces() -> list[Face]:
+    """`FEW` of the training faces, always the same."""
+    return random.Random(0).sample(real_faces(), FEW)
+
+
+def drawn_faces() -> list[Face]:
+    """`DRAWN_FACES` faces that the course draws itself."""
+    return read_imglab(fetch_drawn_faces(DRAWN_FACES))
+
+
+def recipe(name: str, epochs: int, **changes: object) -> Recipe:
+    """A recipe of that many epochs, at the size that laptops can train."""
+    found = RECIPES[name]
+    return replace(found, size=112, width=0.5, config=replace(found.config, epochs=epochs), **changes)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One training, and where it is measured."""
+
+    about: str
+    recipe: Recipe
+    faces: Callable[[], list[Face]] = real_faces
+    start: str = ""  # the experiment whose best weights it begins with
+    test: bool = False  # evaluated on the test faces, file boxes, once
+
+
+EXPERIMENTS = {
+    "course_15": Experiment("course recipe, 15 minutes", recipe("course", 20), test=True),
+    "course_40": Experiment("course recipe, 40 minutes", recipe("course", 50), test=True),
+    "original_15": Experiment("original recipe at 112 px, half width, 15 minutes", recipe("original", 20), test=True),
+    **{f"ablation_{i}": Experiment(name, row) for i, (name, row) in enumerate(ablation(**ABLATION).items())},
+    "ablation_wing": Experiment(
+        "Wing loss instead of smooth L1", replace(ablation(**ABLATION)["smooth L1 instead of MSE"], loss="wing")
+    ),
+    "drawn": Experiment("drawn faces only", recipe("course", 9), faces=drawn_faces, test=True),
+    "few": Experiment(f"{FEW} real faces only", recipe("course", 60), faces=few_faces, test=True),
+    "drawn_few": Experiment(
+        f"drawn faces, then {FEW} real ones", recipe("course", 60), faces=few_faces, start="drawn", test=True
+    ),
+}
+
+
+def figures(weights: str, boxes: str = "file") -> dict:
+    """NME and more of a network on the test faces, with every face's NME and every part's mean error."""
+    faces, found, how = predict(real(IBUG_TEST), weights, boxes)
+    predicted = np.stack([landmarks.points for landmarks in found])
+    true = np.stack([face.points for face in faces])
+    summary = metrics.summary(predicted, true, [face.box for face in faces])
+    distances = np.linalg.norm(predicted - true, axis=2) / metrics.eye_distance(true)[:, None]  # (N, 68)
+    return {
+        "faces": how["faces"],
+        "missed": how["missed"],
+        "boxes": boxes,
+        **{name: round(value, 3) for name, value in summary.items()},
+        "parts": {name: round(100 * float(distances[:, list(part)].mean()), 2) for name, part in PARTS.items()},
+        "errors": [round(float(value), 2) for value in np.sort(metrics.nme(predicted, true))],
+    }
+
+
+def mean_shape_error() -> float:
+    """The NME on held-out faces of one shape for all, placed by the box: what a network must at least beat."""
+    from flcourse.data.ibug import split_faces
+    from flcourse.points import apply, crop_matrix
+
+    train_faces, val_faces = split_faces(real_faces(), 0.1)
+    crops = [np.stack([apply(f.points, crop_matrix(f.box, 112)) for f in part]) for part in (train_faces, val_faces)]
+    return float(metrics.nme(np.broadcast_to(crops[0].mean(axis=0), (len(val_faces), N_POINTS, 2)), crops[1]).mean())
+
+
+def run(name: str, runs: Path, device: Device) -> dict:
+    """Train (or go on with) one experiment and return what is to be recorded."""
+    experiment = EXPERIMENTS[name]
+    out = runs / name
+    start = load_network(runs / experiment.start / "best.safetensors")[0] if experiment.start else None
+    faces = experiment.faces()
+    resume = (out / "last.pt").exists()
+    _, history = train_landmarks(faces, experiment.recipe, out, start=start, device=device, resume=resume)
+    if len(history) < experiment.recipe.config.epochs:
+        raise CourseError(f"{name}: stopped after {len(history)} epochs; call again to go on")
+    best = min(history, key=lambda row: row["val_nme"])
+    minutes = np.cumsum([row["seconds"] for row in history]) / 60
+    record = {
+        "about": experiment.about,
+        "recipe": experiment.recipe.describe(),
+        "training_faces": len(faces),
+        "threads": torch.get_num_threads(),
+        "minutes": round(float(minutes[-1]), 1),
+        "val_nme": round(best["val_nme"], 2),
+        "history": {
+            "minutes": minutes.round(2).tolist(),
+            **{
+                column: [float(f"{row[column]:.4g}") for row in history]
+                for column in ("train_loss", "val_loss", "train_nme", "val_nme", "train_accuracy", "val_accuracy")
+            },
+        },
+    }
+    if experiment.test:
+        record["test"] = figures(str(out / "best.safetensors"))
+    return record
+
+
+def main() -> None:
+    """Run the experiments named on the command line, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--list", action="store_true", help="say what there is")
+    parser.add_argument("--runs", type=Path, default=Path("runs/measured"), metavar="DIR", help="where trainings go")
+    parser.add_argument("--json", type=Path, default=MEASURED, metavar="FILE", help=f"default: {MEASURED.name}")
+    args = parser.parse_args()
+    if args.list or not args.names:
+        for name, experiment in EXPERIMENTS.items():
+            print(f"{name:14} {experiment.about}")
+        print("shipped        the shipped network, all boxes\nmean_shape     one shape for all faces")
+        return
+    if unknown := set(args.names) - {*EXPERIMENTS, "shipped", "mean_shape"}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; --list says what there is")
+    for name in args.names:
+        with choose_device("cpu") as device:
+            if name == "shipped":
+                record = {boxes: figures("xception", boxes) for boxes in ("file", "tight", "yunet", "ssd", "haar")}
+            elif name == "mean_shape":
+                record = round(mean_shape_error(), 2)
+            else:
+                record = run(name, args.runs, device)
+        measured = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {}
+        measured[name] = record
+        measured["machine"] = f"{platform.machine()}, torch {torch.__version__.partition('+')[0]}, times on CPU"
+        atomic_write(args.json, json.dumps(measured, indent=1, sort_keys=True) + "\n")
+        print(f"{name}: recorded in {args.json}")
+
+
+if __name__ == "__main__":
+    main()

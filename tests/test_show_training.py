@@ -1,0 +1,129 @@
+"""The training that a notebook shows, and the pictures of networks."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from toys import toy_set
+
+from flcourse.data.ibug import read_imglab
+from flcourse.errors import CourseError
+from flcourse.nets import HeatmapHead, Xception
+from flcourse.recipes import RECIPES, load_network
+from flcourse.show import training as module
+from flcourse.show.networks import flows_figure, map_overlays
+from flcourse.show.plot import to_png
+from flcourse.show.training import LiveTraining
+
+RECIPE = replace(
+    RECIPES["course"], size=48, width=0.05, config=replace(RECIPES["course"].config, epochs=2, batch_size=8)
+)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    return read_imglab(toy_set(tmp_path_factory.mktemp("toys"), 40))
+
+
+def test_it_trains_shows_and_gives_the_best_network(faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "REDRAW_SECONDS", 0.0)
+    training = LiveTraining(faces, RECIPE, tmp_path)
+    network, history = training.result()
+    assert len(history) == 2
+    best, _ = load_network(tmp_path / "best.safetensors")
+    for name, value in best.state_dict().items():
+        assert torch.equal(network.state_dict()[name], value)
+    assert training.status.value == "done"
+    assert training.progress.value == 1
+    assert training.button.disabled
+    assert training.image.value.startswith(b"\x89PNG")
+    left, right = training.figure.axes
+    drawn = left.lines[0].get_xdata()
+    assert len(drawn) == len(training.losses) == 8  # 40 faces, 4 or so held out, batches of 8: four an epoch
+    assert drawn[0] == 1
+    assert drawn[-1] < 3
+    assert right.lines[0].get_ydata() == pytest.approx([row["val_nme"] for row in history])
+    assert "application/vnd.jupyter.widget-view+json" in training._repr_mimebundle_()
+
+
+def test_stop_keeps_the_checkpoint_and_resume_goes_on(faces, tmp_path, monkeypatch):
+    recipe = replace(RECIPE, config=replace(RECIPE.config, epochs=3))
+    through, _ = LiveTraining(faces, recipe, tmp_path / "through").result()
+
+    def stop_in_second_epoch(self, loss):
+        self.losses.append(loss)
+        if len(self.losses) == 6:
+            self.button.click()  # as the learner does
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LiveTraining, "_on_batch", stop_in_second_epoch)
+        stopped = LiveTraining(faces, recipe, tmp_path / "stopped")
+        _, history = stopped.result()
+    assert len(history) == 1
+    assert "kept" in stopped.status.value
+    resumed = LiveTraining(faces, recipe, tmp_path / "stopped", resume=True)
+    network, history = resumed.result()
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert resumed.figure.axes[0].lines[0].get_xdata()[0] == pytest.approx(2.5)  # six of four batches an epoch
+    for name, value in through.state_dict().items():
+        assert torch.equal(network.state_dict()[name], value)
+
+
+def test_what_goes_wrong_is_told_and_raised(faces, tmp_path):
+    with pytest.raises(CourseError, match="expected a checkpoint"):
+        LiveTraining(faces, RECIPE, tmp_path / "nothing", resume=True)
+    training = LiveTraining(faces, RECIPE, tmp_path / "other", start=Xception(width=0.1))
+    with pytest.raises(CourseError, match="first weights are not of this network"):
+        training.result()
+    assert training.status.value.startswith("CourseError: the first weights")
+    early = LiveTraining(faces, RECIPE, tmp_path / "early")
+    early.stop()
+    with pytest.raises(RuntimeError, match="within the first epoch"):
+        early.result()
+
+
+def test_an_interrupt_while_waiting_stops_as_the_button_does(faces, tmp_path, monkeypatch):
+    recipe = replace(RECIPE, config=replace(RECIPE.config, epochs=50))
+    training = LiveTraining(faces, recipe, tmp_path)
+    join, calls = training._thread.join, []
+
+    def interrupted(timeout=None):
+        calls.append(timeout)
+        if training.history and len(calls) < 10_000:
+            calls.extend([None] * 10_000)
+            raise KeyboardInterrupt
+        join(timeout)
+
+    monkeypatch.setattr(training._thread, "join", interrupted)
+    started = time.monotonic()
+    _, history = training.result()
+    assert 1 <= len(history) < 50
+    assert time.monotonic() - started < 120
+    assert (tmp_path / "last.pt").exists()
+
+
+@pytest.mark.parametrize("head, said", [("heatmap", "68 × 8 × 8"), ("regression", "68 points")])
+def test_flows_are_drawn_with_the_networks_own_sizes(head, said):
+    network = Xception(width=0.1, head=head)
+    figure = flows_figure(network, 48)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert any(said in text for text in texts)
+    assert any("8 middle" in text for text in texts)
+    with torch.inference_mode():
+        stride16, _ = network.entry(torch.zeros(1, 1, 48, 48))
+    assert any(f"{stride16.shape[1]} × 3 × 3" in text for text in texts)
+    to_png(figure)
+
+
+def test_maps_are_bright_where_they_are_high():
+    ring = HeatmapHead.RING
+    logits = torch.full((68, 14 + 2 * ring, 14 + 2 * ring), -9.0)
+    logits[30, 3 + ring, 9 + ring] = 9
+    crop = np.full((112, 112, 3), 100, np.uint8)
+    [picture] = map_overlays(crop, logits, [30])
+    y, x = np.unravel_index(picture[..., 0].argmax(), (112, 112))
+    assert abs(x - (9.5 * 8 - 0.5)) <= 4
+    assert abs(y - (3.5 * 8 - 0.5)) <= 4
+    assert picture[100, 10].tolist() == [75, 75, 75]
