@@ -1,0 +1,235 @@
+"""Faces followed through video: the crop about the last points, detection beside it, One-Euro smoothing, numbers.
+
+Detection takes longer than the points do, and a face seldom needs it: it runs now and then, on a small copy of the
+frame and in a thread of its own, while the points of the faces already known go on. OpenCV and ONNX Runtime let other
+threads run while they work.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from flcourse.face.detect import BOX_MAPS, overlap
+from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
+from flcourse.face.smooth import FaceSmoother
+from flcourse.points import Box, tight_box
+
+DETECT_SIDE = 320  # px, the long side of the copy that is searched: YuNet finds faces of 10 px on it, Haar of 20
+EVERY, SOON = 0.5, 0.1  # s between detections: while all is well; while a face is missing, unsure or just lost
+DELAY = 0.2  # s of the video until a detection is waited for, so that files give the same result on any machine
+
+# The network's confidence, in parts of what is usual on faces that the detector confirms (the shipped network: 0.93 to
+# 0.95 on the 196 held-out training faces; three quarters of its answers on walls and shirts are below 0.8).
+USUAL = 0.94
+LOST, UNSURE = 0.8, 0.95
+MISSES = 2  # detections in a row without the face that end a track of which the network is unsure
+MEMORY = 2.0  # s for which a lost face's number is kept for it
+
+SAME_CROP = 0.85  # overlap from which the old crop serves again: a crop that moves makes points tremble
+SECOND_LOOK = 0.55  # overlap below which the points are found again about themselves: the face was off the middle
+SAME_FACE = 0.5  # two tracks whose boxes' centres are closer, in sides, are on one face
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedFace(FaceLandmarks):
+    """One face in a frame of a video; `points` are smoothed, and `box` is the face box about them."""
+
+    number: int  # of the face, from 1: the same as long as it is followed, and for `MEMORY` seconds after it was lost
+    raw: np.ndarray  # (68, 2) float32, the points of this frame alone, as the network gave them
+
+
+@dataclass(eq=False)
+class _Track:
+    number: int
+    box: Box  # of the next crop
+    score: float  # of the detector, falling with each miss
+    face: FaceLandmarks | None = None
+    misses: int = 0
+    smoother: FaceSmoother = field(default_factory=FaceSmoother)
+    past: deque = field(default_factory=deque)  # (time, centre x, centre y, log of the side)
+
+    RECENT, LONG = 0.2, 0.8  # s: what is older tells where the face was going before another one came in its way
+
+    def remember(self, time: float) -> None:
+        """Put where the face is into the past, and drop what is too long ago."""
+        self.past.append((time, *_where(self.face.box)))
+        while time - self.past[0][0] > self.LONG:
+            self.past.popleft()
+
+    def expected(self, time: float) -> np.ndarray | None:
+        """Centre and log side that the older past leads to, or None without one."""
+        old = [row for row in self.past if self.past[-1][0] - row[0] >= self.RECENT]
+        if len(old) < 2:
+            return None
+        first, last = np.array(old[0]), np.array(old[-1])
+        velocity = (last - first)[1:] / (last[0] - first[0])
+        velocity[2] = 0  # sizes change slowly, and a wrong rate would soon be far off
+        return last[1:] + velocity * (time - last[0])
+
+    def surprise(self, time: float) -> float:
+        """How far the face is from where it was going, in sides; infinite for a new one."""
+        expected = self.expected(time)
+        return np.inf if expected is None else _distance(expected, _where(self.face.box))
+
+
+def _where(box: Box) -> np.ndarray:
+    return np.array([*box.centre, np.log(box.side)])
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Between two (centre x, centre y, log side): in sides, and a side e times as large counts as one."""
+    return float(np.hypot(*(a - b)[:2]) / np.exp((a[2] + b[2]) / 2) + abs(a[2] - b[2]))
+
+
+class FaceTracker:
+    """Follows the faces of a video: `tracker(picture, time)` for each frame, in order.
+
+    `live`: never waits for a detection, for cameras; a face then shows up some frames after it came. Otherwise a
+    detection is waited for while no face is followed, and `DELAY` seconds of the video later where one is: the same
+    video gives the same faces. `smooth=False` leaves the points as the network gave them.
+    """
+
+    def __init__(self, landmarker: FaceLandmarker, *, smooth: bool = True, live: bool = False) -> None:
+        if landmarker.detector is None:
+            raise ValueError("the landmarker was made without a detector, which a tracker needs")
+        self.landmarker, self.smooth, self.live = landmarker, smooth, live
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="face-detection")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all faces; numbers count from 1 again. For the start of another video."""
+        self._tracks: list[_Track] = []
+        self._lost: list[_Track] = []
+        self._last_number = 0
+        self._usual = USUAL
+        self._time = self._began = -np.inf  # s, of the last frame, and of the last one searched
+        self._job: Future | None = None
+        self._searched: list[tuple[_Track, Box]] = []  # the tracks, and where they were, in the frame being searched
+
+    def close(self) -> None:
+        """End the detection thread."""
+        self._worker.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> "FaceTracker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __call__(self, picture: np.ndarray, time: float) -> list[TrackedFace]:
+        """The faces of an (H, W, 3) uint8 RGB frame shown at `time` seconds, by number.
+
+        Raises `ValueError` where time runs backwards: `reset()` starts another video.
+        """
+        if time < self._time:
+            raise ValueError(f"time runs backwards, from {self._time} to {time} s; call reset() before another video")
+        seconds, self._time = time - self._time, time
+        new = self._detected(picture, time)
+        tracks = self._tracks + new
+        boxes = [track.box for track in tracks]
+        faces = self.landmarker.at(picture, boxes, [track.score for track in tracks])
+        # A fast face, or a detection some frames old: the points lie off the crop's middle, where they are worse.
+        off = [i for i, face in enumerate(faces) if overlap(face_box(face.points), boxes[i]) < SECOND_LOOK]
+        again = self.landmarker.at(picture, [face_box(faces[i].points) for i in off], [tracks[i].score for i in off])
+        for i, face in zip(off, again, strict=True):
+            faces[i] = face
+        for track, face in zip(tracks, faces, strict=True):
+            self._follow(track, face, time)
+        for track in new:
+            self._usual += (track.face.confidence - self._usual) / 5
+        self._tracks = self._sorted_out(tracks, new, time)
+        return [self._answer(track, seconds) for track in self._tracks]
+
+    def _detected(self, picture: np.ndarray, time: float) -> list[_Track]:
+        """Begin and collect detections; tells known tracks, and returns a new one for each face without."""
+        hurry = not self._tracks or self._lost or any(self._unsure(track) for track in self._tracks)
+        if self._job is None and time - self._began > (SOON if hurry else EVERY) - 1e-6:
+            height, width = picture.shape[:2]
+            factor = min(1.0, DETECT_SIDE / max(height, width))
+            small = max(1, round(width * factor)), max(1, round(height * factor))
+            # Always a copy: the caller may draw on the frame while it is searched.
+            copy = cv2.resize(picture, small, interpolation=cv2.INTER_AREA) if factor < 1 else picture.copy()
+            self._job = self._worker.submit(self._search, copy, width / small[0], height / small[1])
+            self._began, self._searched = time, [(track, track.face.box) for track in self._tracks]
+        if self._job is None or not self._due(time):
+            return []
+        found, self._job = self._job.result(), None
+        for track, was in self._searched:  # those lost since, too: what was seen of them is out of date
+            match = max(found, key=lambda d: overlap(d[0], was), default=None)
+            if match is None or overlap(match[0], was) < 0.2:
+                track.misses += 1
+                track.score *= 0.9
+                continue
+            found.remove(match)
+            if self._unsure(track):  # it may have slipped
+                track.box = match[0]
+            track.misses, track.score = 0, match[1]
+            self._usual += (track.face.confidence - self._usual) / 5
+        return [_Track(0, box, score) for box, score in found]
+
+    def _due(self, time: float) -> bool:
+        if self.live:
+            return self._job.done()
+        return not self._tracks or time - self._began > DELAY - 1e-6
+
+    def _search(self, small: np.ndarray, x: float, y: float) -> list[tuple[Box, float]]:
+        """In the thread: the face boxes of a small copy, in the frame's pixels, and their scores."""
+        found = [(self.landmarker.detector.box_map(box), score) for box, score in self.landmarker.detector(small)]
+        return [(Box(box.left * x, box.top * y, box.width * x, box.height * y), score) for box, score in found]
+
+    def _unsure(self, track: _Track) -> bool:
+        return track.face.confidence < UNSURE * self._usual
+
+    def _follow(self, track: _Track, face: FaceLandmarks, time: float) -> None:
+        """Take over what the network found, and choose the next crop."""
+        box = face_box(face.points)
+        if track.face is None or overlap(face.box, box) < SAME_CROP:
+            track.box = box
+        track.face = FaceLandmarks(face.points, face.confidence, box, face.score)
+        track.remember(time)
+
+    def _sorted_out(self, tracks: Sequence[_Track], new: Sequence[_Track], time: float) -> list[_Track]:
+        """The tracks that go on: those the network believes in, one for each face, new ones with a number."""
+        kept: list[_Track] = []
+        for track in sorted(tracks, key=lambda track: track.surprise(time)):
+            sure = track.face.confidence >= LOST * self._usual and np.isfinite(track.face.points).all()
+            fine = sure and not (self._unsure(track) and track.misses >= MISSES)
+            where = _where(track.face.box)
+            if fine and all(_distance(where, _where(other.face.box)) > SAME_FACE for other in kept):
+                kept.append(track)
+            elif track not in new:
+                self._lost.append(track)
+        self._lost = [track for track in self._lost if time - track.past[-1][0] <= MEMORY]
+        for track in kept:
+            if not track.number:
+                track.number = self._number(track, time)
+        return sorted(kept, key=lambda track: track.number)
+
+    def _number(self, track: _Track, time: float) -> int:
+        """The number of the face lost nearest to here, or to where it was going; else a new one."""
+
+        def far(lost: _Track) -> float:
+            places = [np.array(lost.past[0][1:]), np.array(lost.past[-1][1:]), lost.expected(time)]
+            return min(_distance(place, _where(track.face.box)) for place in places if place is not None)
+
+        nearest = min(self._lost, key=far, default=None)
+        if nearest is not None and far(nearest) < 2:
+            self._lost.remove(nearest)
+            return nearest.number
+        self._last_number += 1
+        return self._last_number
+
+    def _answer(self, track: _Track, seconds: float) -> TrackedFace:
+        raw = points = track.face.points
+        if self.smooth:
+            points = track.smoother(raw, max(seconds, 1e-3))  # a coarse clock may show two frames at one time
+        return TrackedFace(points, track.face.confidence, face_box(points), track.face.score, track.number, raw)
+
+
+def face_box(points: np.ndarray) -> Box:
+    """The face box, in the iBUG file's convention, that `points` (68, 2) stand for."""
+    return BOX_MAPS["tight"](tight_box(points))
