@@ -108,6 +108,24 @@ def demo(args: argparse.Namespace) -> None:
     demo(FaceLandmarker(detector=args.detector), args.pictures, args.out)
 
 
+def app(args: argparse.Namespace) -> None:
+    """Serve the page for the browser."""
+    from flcourse.apps.serve import serve
+    from flcourse.face.landmarker import DEFAULT_WEIGHTS
+
+    serve(args.port, browser=args.browser, weights=args.weights or DEFAULT_WEIGHTS)
+
+
+def webcam(args: argparse.Namespace) -> None:
+    """Follow the faces of a camera or a video."""
+    from flcourse.apps.webcam import webcam
+    from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker
+
+    landmarker = FaceLandmarker(args.weights or DEFAULT_WEIGHTS, detector=args.detector)
+    options = {name: getattr(args, name) for name in ("window", "out", "overlay", "smooth", "mirror")}
+    webcam(landmarker, args.source, **options)
+
+
 def export(args: argparse.Namespace) -> None:
     """Write a trained network as ONNX or as weights alone."""
     from flcourse.files import atomic_write
@@ -186,6 +204,34 @@ def build_parser() -> argparse.ArgumentParser:
     form = sub.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON, and with --out write NAME_faces.json too")
     form.add_argument("--pts", action="store_true", help="also write iBUG's NAME_face1.pts, ..., which count from 1")
+    sub.add_argument("--weights", metavar="W", help="a shipped name or an .onnx file")
+    detector_option(sub)
+
+    sub = command(
+        app,
+        "app",
+        "Find 68 points in the browser, in camera shots and pictures",
+        "Needs Streamlit: pip install flcourse[app]. Only this machine reaches the page; nothing is kept or sent.",
+    )
+    sub.add_argument("--port", type=int, metavar="N", help="default: 8501, or the next free one")
+    sub.add_argument("--browser", action=argparse.BooleanOptionalAction, help="open one (default: where a screen is)")
+    sub.add_argument("--weights", metavar="W", help="a shipped name or an .onnx file")
+
+    sub = command(
+        webcam,
+        "webcam",
+        "Find 68 points on the faces of a camera or a video, live",
+        "In the window q or Esc quits, s saves a picture, space pauses, m mirrors. --out writes a video with what is "
+        "drawn and, beside it, a CSV: frame, time, face, confidence, x0, y0, ..., x67, y67 in the video's pixels.",
+    )
+    source_help = "a camera's number or a video file (default: 0, the first camera)"
+    sub.add_argument("--source", default="0", metavar="0|VIDEO", help=source_help)
+    sub.add_argument("--out", type=Path, metavar="VIDEO", help="write an annotated .mp4 or .avi and a .csv of points")
+    sub.add_argument("--no-window", dest="window", action="store_false", help="only write files, as fast as it goes")
+    overlays = "points (default), attention, expression, pose, glasses, mask or aligned"
+    sub.add_argument("--overlay", default="points", metavar="NAME", help=f"what is drawn: {overlays}")
+    sub.add_argument("--no-smooth", dest="smooth", action="store_false", help="each frame's points by themselves")
+    sub.add_argument("--mirror", action="store_true", help="as in a mirror; the points are then in mirrored pixels")
     sub.add_argument("--weights", metavar="W", help="a shipped name or an .onnx file")
     detector_option(sub)
 

@@ -66,10 +66,20 @@ def find(landmarker: FaceLandmarker, picture: np.ndarray, name: str) -> Found:
     return Found(name, picture, faces, 1e3 * (time.perf_counter() - start))
 
 
-def write_pts(path: Path, points: np.ndarray) -> None:
-    """Write points (68, 2) as iBUG's `.pts` text, which counts pixels from 1."""
+def pts_text(points: np.ndarray) -> str:
+    """Points (68, 2) as iBUG's `.pts` text, which counts pixels from 1."""
     lines = [f"{x + 1:.3f} {y + 1:.3f}" for x, y in points]
-    atomic_write(path, "\n".join(["version: 1", f"n_points: {len(lines)}", "{", *lines, "}", ""]))
+    return "\n".join(["version: 1", f"n_points: {len(lines)}", "{", *lines, "}", ""])
+
+
+def write_pts(path: Path, points: np.ndarray) -> None:
+    """Write points (68, 2) as a `.pts` file."""
+    atomic_write(path, pts_text(points))
+
+
+def json_text(found: Found) -> str:
+    """What was found in one picture as the text of a JSON file."""
+    return json.dumps(found.as_json(), indent=1) + "\n"
 
 
 def write_results(found: Found, out: Path, stem: str, *, as_json: bool = True, as_pts: bool = False) -> Path:
@@ -77,7 +87,7 @@ def write_results(found: Found, out: Path, stem: str, *, as_json: bool = True, a
     picture = out / f"{stem}_faces.png"
     write_picture(picture, draw_faces(found.picture, found.faces))
     if as_json:
-        atomic_write(picture.with_suffix(".json"), json.dumps(found.as_json(), indent=1) + "\n")
+        atomic_write(picture.with_suffix(".json"), json_text(found))
     if as_pts:
         for number, face in enumerate(found.faces, start=1):
             write_pts(out / f"{stem}_face{number}.pts", face.points)

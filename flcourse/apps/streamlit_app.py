@@ -1,0 +1,377 @@
+"""The page of `flcourse app`: camera shots and pictures in, points out. Keeps nothing, sends nothing; no torch.
+
+Streamlit runs this file anew at every click. What costs time is kept between the runs: the network and the detectors
+for everyone, the present picture and what was found in it for one visitor, in memory.
+"""
+
+import io
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from copy import copy
+from pathlib import PureWindowsPath
+from threading import Lock
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from flcourse.apps.detect import Found, find, json_text, pts_text, unique_stems
+from flcourse.apps.serve import UPLOAD_MB
+from flcourse.errors import CourseError
+from flcourse.face.detect import open_detector
+from flcourse.face.draw import close_up, draw_faces
+from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks
+from flcourse.face.measure import expression_meters, expression_word, head_pose, measure
+from flcourse.face.models import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET, ModelFile
+from flcourse.files import find_file
+from flcourse.pictures import decode_picture, to_input, warp
+from flcourse.points import Box, crop_matrix
+
+MEGAPIXELS = 64  # of a picture at most: phones take 48 to 50; a picture of 64 takes about 1 GB of memory on its way
+FORMATS = {"PNG": ("png",), "JPEG": ("jpg", "jpeg"), "WebP": ("webp",)}
+SHOWN_SIDE = 1400  # px, the long side of the result as shown; what is downloaded has the picture's own size
+SHOWN_FACES = 12  # close-ups; a crowd's other faces are in the picture and in the files
+MOUTH_OPEN = 0.2  # of the meter; parted lips measure less
+TURNED = 20  # degrees; below, the picture's unknown lens and the network's own errors decide
+ENLARGED = 4  # times, of the crop's pixels, so that they can be seen
+DETECTORS = {  # the page's order of preference -> its name in words, what to know about it
+    "ssd": ("SSD (res10)", "A neural network on 300 × 300 px: steady on large faces, misses small ones."),
+    "yunet": ("YuNet", "A small, quick neural network: finds the smallest faces, too."),
+    "haar": ("Haar cascade", "From 2001, comes with OpenCV: upright, frontal faces only."),
+}
+FETCH = "flcourse data detectors"
+
+
+def detectors_here() -> list[str]:
+    """The detectors whose files are on this machine, in the page's order; Haar's comes with OpenCV."""
+
+    def here(*files: ModelFile) -> bool:
+        return all(find_file(f"models/{file.name}") for file in files)
+
+    # As `open_detector` chooses between the SSD's two networks: what it would have to download does not count as here.
+    ssd = here(SSD_WEIGHTS, SSD_NET) or (not here(SSD_WEIGHTS) and here(SSD8_WEIGHTS, SSD8_NET))
+    there = {"ssd": ssd, "yunet": here(YUNET), "haar": True}
+    return [name for name in DETECTORS if there[name]]
+
+
+@st.cache_resource(show_spinner="Loading the network …")
+def open_network(weights: str) -> FaceLandmarker:
+    """The landmark network, loaded once for all visitors."""
+    network = FaceLandmarker(weights, detector=None)
+    network.at(np.zeros((64, 64, 3), np.uint8), [Box(0, 0, 64, 64)])  # the first run warms up and would be timed
+    return network
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def open_landmarker(weights: str, detector: str, threshold: float | None) -> tuple[FaceLandmarker, Lock]:
+    """The network with a detector, and the lock to use it under: OpenCV's detectors serve one thread at a time."""
+    landmarker = copy(open_network(weights))  # shares the ONNX session
+    landmarker.detector = open_detector(detector, threshold)
+    landmarker(np.zeros((64, 64, 3), np.uint8))
+    return landmarker, Lock()
+
+
+def load(data: bytes, name: str) -> np.ndarray:
+    """An upload as an upright (H, W, 3) RGB picture. Raises `CourseError` where it is none, or a huge one.
+
+    A few kilobytes can unpack to gigabytes, so the size is read from the header before anything is decoded.
+    """
+    if not data:
+        raise CourseError(f"{name}: the file is empty, expected a picture (PNG, JPEG or WebP)")
+    try:
+        with Image.open(io.BytesIO(data), formats=[*FORMATS]) as header:
+            width, height = header.size
+    except Image.DecompressionBombError as error:
+        raise CourseError(f"{name}: far more than {MEGAPIXELS} megapixels; make it smaller") from error
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
+        raise CourseError(f"{name}: damaged, or not a PNG, JPEG or WebP picture; try another file") from error
+    if width * height > MEGAPIXELS * 1e6:
+        size = f"{width} × {height} px, {width * height / 1e6:.0f} megapixels"
+        raise CourseError(f"{name}: {size}, expected at most {MEGAPIXELS}; make it smaller")
+    return decode_picture(data, name)
+
+
+def shrunk(picture: np.ndarray, longest: int = SHOWN_SIDE) -> np.ndarray:
+    """The picture, made smaller where its long side is above `longest` px: for the page."""
+    factor = longest / max(picture.shape[:2])
+    if factor >= 1:
+        return picture
+    size = [max(1, round(side * factor)) for side in picture.shape[1::-1]]
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def network_view(picture: np.ndarray, face: FaceLandmarks, size: int) -> np.ndarray:
+    """The crop of a face as the network gets it, (size, size) in [-1, 1], as a grey uint8 picture, pixels enlarged."""
+    values = to_input(warp(picture, crop_matrix(face.box, size), size))[0]
+    grey = np.rint((values + 1) * 127.5).astype(np.uint8)
+    return grey.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """An RGB picture as the bytes of a PNG file."""
+    return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def zipped(files: dict[str, str | bytes]) -> bytes:
+    """Files' contents by file name, as the bytes of a zip file."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return packed.getvalue()
+
+
+def plain(text: str) -> str:
+    """Text such as a file's name, safe from being taken for Markdown."""
+    return re.sub(r"([\\`*_{}\[\]()#+!$~<>|:-])", r"\\\1", text)
+
+
+def stem(name: str) -> str:
+    """The name of a file without folders, of whichever system, and without its suffix."""
+    return PureWindowsPath(name).stem or "picture"
+
+
+def in_words(points: np.ndarray, size: tuple[int, int]) -> str:
+    """What the points of a face (68, 2) say in a picture of `size` (width, height): words, as numbers seem exact."""
+    meters = expression_meters(measure(points))
+    expression = expression_word(meters)
+    words = [
+        {"neutral": "neither smile nor surprise"}.get(expression, f"{expression} (by its shape)"),
+        "mouth open" if meters.mouth >= MOUTH_OPEN else "mouth closed",
+    ]
+    if pose := head_pose(points, size):
+        way = "right" if pose.yaw > 0 else "left"
+        words.append(f"head turned to the picture's {way}" if abs(pose.yaw) >= TURNED else "head turned to the camera")
+    return ", ".join(words)
+
+
+def latest(what: str, key: Any, make: Callable[[], Any]) -> Any:
+    """What `make` gives, kept in this visitor's memory until it is asked for another `key`."""
+    kept = st.session_state.setdefault("latest", {})
+    if what not in kept or kept[what][0] != key:
+        kept.pop(what, None)  # two large pictures at once may be one too many
+        kept[what] = key, make()
+    return kept[what][1]
+
+
+# --- the page, top to bottom ---
+
+# Drawn here: Streamlit's own icons for a page's tab are fetched from a server of Google's.
+ICON = """<svg viewBox="0 0 32 32" fill="none" stroke="#1f77b4" stroke-width="3" stroke-linecap="round">
+<circle cx="16" cy="16" r="13" stroke-dasharray="0.1 5"/>
+<path d="M10 12h.1M22 12h.1M16 15v3M10.5 22q5.5 4 11 0"/></svg>"""
+UPLOAD, CAMERA, EXAMPLE = "Upload", "Camera", "Example"
+MEANING = """
+- **Confidence**, 0 to 1, is the landmark network's: how sharply its 68 maps peak, on average. Blurred, covered or
+  turned faces get less. It is not calibrated: 0.9 does not mean right nine times in ten.
+  And the network answers for anything: a rocket that a detector took for a face got 0.85.
+- **The detector's score**, 0 to 1, says how much like a face the box looks to that detector. Scores of different
+  detectors compare only roughly.
+- The shipped network's points are off by 3.7 % of the distance between the outer eye corners, on average over the 224
+  photographs of LFPW's test set. Nobody noted who is in the photographs it learned from, so nobody knows for whom it
+  works less well; faces in profile are hardly among them.
+- **What the points say** compares with the average calm face, which nobody has, and supposes a usual lens. A smile is
+  a shape of the mouth. Points do not tell what somebody feels or wants, nor who it is.
+- Ask people before you take their picture.
+"""
+
+
+class Upload(NamedTuple):
+    """A picture as it came in; `key` tells it from all others of the visit."""
+
+    key: str
+    name: str
+    data: Callable[[], bytes]
+
+
+def page(weights: str = DEFAULT_WEIGHTS) -> None:
+    """The whole page, for a shipped network's name or an `.onnx` file."""
+    st.set_page_config("flcourse: 68 points", page_icon=ICON)
+    st.title("68 points on every face")
+    st.write("Give a picture: you get a box, 68 landmarks and a confidence for each face in it.")
+    st.caption(
+        ":material/lock: Your pictures stay in this computer's memory while the page is open. Nothing is written to "
+        "disk, nothing is sent anywhere."
+    )
+    try:
+        detector, threshold, drawn = settings(weights)
+        uploads = pictures_in()
+        if uploads:
+            landmarker, lock = open_landmarker(weights, detector, threshold)
+            upload = uploads[0] if len(uploads) == 1 else choose(uploads)
+            try:
+                picture = latest("picture", upload.key, lambda: load(upload.data(), upload.name))
+                with lock:
+                    key = upload.key, weights, detector, threshold
+                    found = latest("found", key, lambda: find(landmarker, picture, upload.name))
+                show(found, drawn, landmarker)
+            except CourseError as error:  # of this picture; there may be others
+                tell(error)
+            if len(uploads) > 1:
+                download_all(uploads, drawn, landmarker, lock)
+    except CourseError as error:
+        tell(error)
+    with st.expander("What the scores mean, and what they do not"):
+        st.markdown(MEANING)
+
+
+def tell(error: CourseError) -> None:
+    """An error as one clear line on the page."""
+    st.error(plain(str(error)), icon=":material/error:")
+
+
+def settings(weights: str) -> tuple[str, float, dict[str, bool]]:
+    """The sidebar: detector, threshold, what is drawn. Raises `CourseError` where the detector's file is damaged."""
+    with st.sidebar:
+        here = detectors_here()
+        detector = st.radio(
+            "Face detector",
+            here,
+            format_func=lambda name: DETECTORS[name][0],
+            captions=[DETECTORS[name][1] for name in here],
+        )
+        if missing := [DETECTORS[name][0] for name in DETECTORS if name not in here]:
+            st.caption(f"Not on this machine: {' and '.join(missing)}. This fetches them; then reload the page:")
+            st.code("flcourse data detectors", language=None)
+        drawn = {name: st.toggle(f"Draw {name}", True) for name in ("boxes", "points", "confidence")}
+        own = open_landmarker(weights, detector, None)[0].detector.threshold
+        threshold = st.slider(
+            "Threshold",
+            *(0.05, 0.95, own, 0.05),
+            key=f"threshold-{detector}",  # each detector starts from its own
+            help="The least detector's score that counts as a face. Lower finds more faces, and more that are none.",
+        )
+    return detector, threshold, drawn
+
+
+def pictures_in() -> list[Upload]:
+    """The ways in: what was uploaded, the camera's shot, or the example. The camera is asked for only when chosen."""
+    way = st.radio("Picture from", [UPLOAD, CAMERA, EXAMPLE], horizontal=True, label_visibility="collapsed")
+    if way == EXAMPLE:
+        from skimage import data
+
+        st.caption("The astronaut Eileen Collins (NASA, in the public domain), from scikit-image.")
+        return [Upload(EXAMPLE, "astronaut.png", lambda: png(data.astronaut()))]
+    if way == CAMERA:
+        shot = st.camera_input("Camera", label_visibility="collapsed")
+        return [Upload(shot.file_id, "camera.jpg", shot.getvalue)] if shot else []
+    files = st.file_uploader(
+        f"One or several pictures: {', '.join(FORMATS)}; up to {UPLOAD_MB} MB and {MEGAPIXELS} megapixels each",
+        type=[suffix for suffixes in FORMATS.values() for suffix in suffixes],
+        accept_multiple_files=True,
+    )
+    return [Upload(file.file_id, file.name, file.getvalue) for file in files]
+
+
+def choose(uploads: Sequence[Upload]) -> Upload:
+    """The one of several pictures to look at."""
+    number = st.selectbox(
+        f"Which of the {len(uploads)} pictures to look at",
+        range(len(uploads)),
+        index=len(uploads) - 1,  # what came last
+        format_func=lambda i: uploads[i].name,
+    )
+    return uploads[number]
+
+
+def show(found: Found, drawn: dict[str, bool], landmarker: FaceLandmarker) -> None:
+    """The result for one picture: the picture, the files, the faces one by one."""
+    height, width = found.picture.shape[:2]
+    picture = draw_faces(found.picture, found.faces, **drawn)
+    st.image(shrunk(picture), output_format="JPEG")
+    count = {0: "No face", 1: "1 face"}.get(len(found.faces), f"{len(found.faces)} faces")
+    st.markdown(f"**{count}** in {plain(found.name)}, {width} × {height} px, in {found.milliseconds:.0f} ms")
+    if not found.faces:
+        advise(landmarker.detector.name)
+        return
+    download(found, picture)
+    for number, face in enumerate(found.faces[:SHOWN_FACES], start=1):
+        show_face(number, face, found, landmarker.size)
+    if (rest := len(found.faces) - SHOWN_FACES) > 0:
+        st.caption(
+            f"{rest} more in the picture and in the files; above are the {SHOWN_FACES} the detector is surest of."
+        )
+
+
+def advise(detector: str) -> None:
+    """What to try where no face was found."""
+    others = [DETECTORS[name][0] for name in detectors_here() if name != detector]
+    st.warning(
+        f"{DETECTORS[detector][0]} found no face. What may help:\n"
+        "- a lower threshold"
+        + (f", or another detector ({' or '.join(others)})" if others else "")
+        + ", in the sidebar\n- a larger face, lit from the front, turned to the camera, nothing before it\n"
+        "- a picture that is the right way up",
+        icon=":material/search_off:",
+    )
+
+
+def download(found: Found, picture: np.ndarray) -> None:
+    """The buttons: the annotated picture, and the points as `flcourse detect` writes them."""
+    name = stem(found.name)
+    points = pts_files(found, name)
+    as_png, as_json, as_pts = st.columns(3)
+    with as_png:  # a function: only who clicks waits for a large picture's PNG
+        button("Picture (PNG)", lambda: png(picture), f"{name}_faces.png", "image/png")
+    with as_json:
+        button("Points (JSON)", json_text(found), f"{name}_faces.json", "application/json")
+    with as_pts:
+        if len(points) == 1:
+            [(file, text)] = points.items()
+            button("Points (.pts)", text, file, "text/plain")
+        else:
+            button("Points (.pts, zip)", zipped(points), f"{name}_pts.zip", "application/zip")
+
+
+def button(label: str, data: str | bytes | Callable[[], bytes], file: str, mime: str) -> None:
+    """A download button that leaves the page as it is."""
+    st.download_button(label, data, file, mime, on_click="ignore", icon=":material/download:", width="stretch")
+
+
+def pts_files(found: Found, name: str) -> dict[str, str]:
+    """The faces' points as `.pts` texts by file name."""
+    return {f"{name}_face{number}.pts": pts_text(face.points) for number, face in enumerate(found.faces, start=1)}
+
+
+def download_all(uploads: Sequence[Upload], drawn: dict[str, bool], landmarker: FaceLandmarker, lock: Lock) -> None:
+    """One button for all pictures: what the three buttons give for each, in one zip file."""
+
+    def make() -> bytes:
+        files: dict[str, str | bytes] = {}
+        for upload, name in zip(uploads, unique_stems([PureWindowsPath(u.name) for u in uploads]), strict=True):
+            try:
+                picture = load(upload.data(), upload.name)
+            except CourseError as error:
+                files[f"{name}_error.txt"] = f"{error}\n"
+                continue
+            with lock:
+                found = find(landmarker, picture, upload.name)
+            files[f"{name}_faces.png"] = png(draw_faces(picture, found.faces, **drawn))
+            files[f"{name}_faces.json"] = json_text(found)
+            files |= pts_files(found, name)
+        return zipped(files)
+
+    button(f"All {len(uploads)} pictures with their points (zip)", make, "flcourse.zip", "application/zip")
+
+
+def show_face(number: int, face: FaceLandmarks, found: Found, size: int) -> None:
+    """One face: what the network saw, its points closely, the scores."""
+    with st.container(border=True):
+        seen, near, figures = st.columns([3, 3, 2])
+        seen.image(
+            network_view(found.picture, face, size),
+            caption=f"What the network sees: {size} × {size} px, grey, black −1, white 1",
+        )
+        near.image(close_up(found.picture, face, ENLARGED * size), caption=f"Face {number}, its 68 points")
+        figures.metric("Confidence", f"{face.confidence:.2f}")
+        figures.metric("Detector's score", f"{face.score:.2f}")
+        figures.metric("Face box", f"{face.box.side:.0f} px")
+        st.caption(f"What the points say: {in_words(face.points, found.picture.shape[1::-1])}.")
+
+
+if __name__ == "__main__":
+    page(*sys.argv[1:2])

@@ -1,0 +1,238 @@
+"""`flcourse webcam`: points on the faces of a camera or a video, in a window or into files. Never imports torch."""
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
+from datetime import datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm.auto import tqdm
+
+from flcourse.errors import CourseError
+from flcourse.face.draw import draw_label
+from flcourse.face.landmarker import FaceLandmarker
+from flcourse.face.overlays import open_overlay
+from flcourse.face.track import FaceTracker, TrackedFace
+from flcourse.face.video import Video
+from flcourse.pictures import write_picture
+from flcourse.points import N_POINTS
+
+TITLE = "flcourse webcam"
+HELP = "q or Esc quits, s saves a picture, space pauses, m mirrors"
+NO_WINDOW = "without a window: --no-window --out VIDEO.mp4"
+CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # what OpenCV's wheels can write on every system
+QUIT_KEYS = (ord("q"), ord("Q"), 27)  # 27: Esc
+LABEL_SIZE = 160  # px, the size of face whose label the frames/s are written like
+
+
+def webcam(
+    landmarker: FaceLandmarker,
+    source: int | str | os.PathLike | Iterable[np.ndarray],
+    *,
+    window: bool = True,
+    out: Path | None = None,
+    overlay: str = "points",
+    smooth: bool = True,
+    mirror: bool = False,
+) -> None:
+    """Follow the faces of `source`, a camera's number, a video file or what else `Video` takes; see its `--help`.
+
+    Raises `CourseError` where the source, the screen, the overlay or `out` cannot be had; what was written before a
+    camera was unplugged or Ctrl-C came is kept.
+    """
+    if not (window or out):
+        raise CourseError("--no-window without --out: nothing would be seen or written; give --out VIDEO.mp4")
+    draw = open_overlay(overlay)
+    if window:
+        check_screen()
+    with ExitStack() as stack:
+        video = stack.enter_context(Video(source))
+        tracker = stack.enter_context(FaceTracker(landmarker, smooth=smooth, live=video.live))
+        recording = stack.enter_context(Recording(out, video)) if out else None
+        screen = stack.enter_context(Screen(video, mirror)) if window else None
+        if screen:
+            print(f"{video.name}: {HELP}")
+        elif video.live:
+            print(f"{video.name}: Ctrl-C ends the recording")
+        hidden = True if screen else None  # None: hidden where stderr is no terminal
+        frames = stack.enter_context(tqdm(video, video.name, video.count, unit="frame", disable=hidden))
+        rate, mirrored = Rate(), mirror
+        try:
+            for picture, at in frames:
+                if screen and screen.mirror != mirrored:  # the faces are elsewhere now, and other ones for the tracker
+                    mirrored = screen.mirror
+                    tracker.reset()
+                picture = np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture
+                faces = tracker(picture, at)
+                draw(picture, faces, at)
+                if recording:
+                    recording.write(picture, at, faces)
+                if screen and not screen.show(picture, at, rate()):
+                    break
+        except KeyboardInterrupt:
+            if not video.live:
+                raise  # the file was cut short; a camera's recording has no other end
+
+
+class Rate:
+    """Counts frames a second, over the last second or so."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=30)
+
+    def __call__(self) -> float:
+        """Tell of a frame; returns frames/s, 0 at the first."""
+        self._times.append(time.perf_counter())
+        seconds = self._times[-1] - self._times[0]
+        return (len(self._times) - 1) / seconds if seconds > 0 else 0.0
+
+
+class Recording:
+    """Writes an annotated video and, beside it, the points as CSV: under temporary names until it ends.
+
+    A file gives every frame. A camera's frames come as they come; they are written once, several times or not at all,
+    so that the video runs at its rate. `frame` in the CSV counts the written video's frames from 0.
+    """
+
+    COLUMNS = ("frame", "time", "face", "confidence", *(f"{axis}{i}" for i in range(N_POINTS) for axis in "xy"))
+
+    def __init__(self, out: Path, video: Video) -> None:
+        if out.suffix.lower() not in CODECS:
+            raise CourseError(f"{out}: expected a video's name that ends in {' or '.join(CODECS)}")
+        self.paths = out, out.with_suffix(".csv")
+        for path in self.paths:
+            if path.is_dir():
+                raise CourseError(f"{path}: is a folder, expected a file's name; give another --out")
+            if path.exists() and Path(video.name).exists() and path.samefile(video.name):
+                raise CourseError(f"{path}: is the source too; give another --out")
+        self.video, self.frames = video, 0
+        # The suffix last: it tells OpenCV the form of file.
+        self._parts = [path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}") for path in self.paths]
+        self._writer: cv2.VideoWriter | None = None
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            self._text = open(self._parts[1], "w", encoding="utf-8", newline="")
+        except OSError as error:
+            raise CourseError(f"{out}: cannot be written ({error.strerror or error})") from error
+        self._rows = csv.writer(self._text)
+        self._rows.writerow(self.COLUMNS)
+
+    def write(self, picture: np.ndarray, at: float, faces: Sequence[TrackedFace]) -> None:
+        """Add an annotated RGB frame of `at` seconds and its faces' points."""
+        height, width = picture.shape[:2]
+        if self._writer is None:
+            codec = cv2.VideoWriter.fourcc(*CODECS[self.paths[0].suffix.lower()])
+            self._writer = cv2.VideoWriter(str(self._parts[0]), codec, self.video.rate, (width, height))
+            if not self._writer.isOpened():
+                raise CourseError(f"{self.paths[0]}: OpenCV cannot write this video ({width} x {height} px)")
+        times = max(0, round(at * self.video.rate) + 1 - self.frames) if self.video.live else 1
+        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        for _ in range(times):
+            self._writer.write(bgr)
+        if times:
+            for face in faces:
+                numbers = [f"{value:.2f}" for value in face.points.ravel()]
+                self._rows.writerow([self.frames, f"{at:.4f}", face.number, f"{face.confidence:.4f}", *numbers])
+        self.frames += times
+
+    def __enter__(self) -> "Recording":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._text.close()
+        if self._writer:
+            self._writer.release()
+        if not self.frames:
+            for part in self._parts:
+                with suppress(OSError):
+                    part.unlink()
+            return
+        for part, path in zip(self._parts, self.paths, strict=True):
+            try:
+                os.replace(part, path)
+            except OSError as error:  # on Windows, where a player has it open
+                raise CourseError(f"{path}: cannot be replaced ({error.strerror}); written to {part}") from error
+        print(f"wrote {self.frames} frames to {self.paths[0]}, points to {self.paths[1]}")
+
+
+class Screen:
+    """The window, its keys, and the pace at which a file is shown."""
+
+    def __init__(self, video: Video, mirror: bool) -> None:
+        self.video, self.mirror, self.paused = video, mirror, False
+        self._start: float | None = None  # by time.perf_counter(), when the frame of time 0 was due
+        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        self._sized = False
+
+    def show(self, picture: np.ndarray, at: float, rate: float) -> bool:
+        """Show an annotated RGB frame of `at` seconds; False once the user has quit. Blocks while paused."""
+        if not self._sized:
+            self._sized = True
+            cv2.resizeWindow(TITLE, picture.shape[1], picture.shape[0])
+        draw_label(picture, f"{rate:.0f} frames/s", (picture.shape[1], 0), LABEL_SIZE)
+        cv2.imshow(TITLE, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        now = time.perf_counter()
+        if self._start is None:
+            self._start = now - at
+        wait = 0.0 if self.video.live else self._start + at - now  # s; a file is shown at its own rate, or slower
+        if wait < 0:
+            self._start -= wait  # late: the next frames are not hurried for it
+        going = self._keys(max(1, round(1000 * wait)), picture)
+        while going and self.paused:
+            going = self._keys(50, picture)
+            self._start = time.perf_counter() - at
+        return going
+
+    def _keys(self, milliseconds: int, picture: np.ndarray) -> bool:
+        """Wait for a key and obey it; False when it, or the window's own button, quits."""
+        key = cv2.waitKey(milliseconds)
+        if key != -1:
+            key &= 0xFF  # some systems add the state of Shift and the like
+        if key == ord(" "):
+            self.paused = not self.paused
+        elif key in (ord("m"), ord("M")):
+            self.mirror = not self.mirror
+        elif key in (ord("s"), ord("S")):
+            path = Path(f"flcourse_{datetime.now():%Y-%m-%d_%H-%M-%S_%f}.png")
+            write_picture(path, picture)
+            print(f"saved {path.resolve()}")
+        try:
+            return key not in QUIT_KEYS and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # with Qt, once the window was closed with the mouse
+            return False
+
+    def __enter__(self) -> "Screen":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(cv2.error):  # closed with the mouse
+            cv2.destroyWindow(TITLE)
+            cv2.waitKey(1)
+
+
+def check_screen() -> None:
+    """Raise `CourseError` where no window can be opened: headless OpenCV, or no screen.
+
+    On Linux in a process of its own: without a screen OpenCV's Qt does not raise but aborts.
+    """
+    if not cv2.currentUIFramework():
+        raise CourseError(f"this OpenCV is the headless one, which opens no windows; {NO_WINDOW}")
+    if not sys.platform.startswith("linux"):
+        return
+    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    opened = False
+    if screen:
+        code = f"import cv2; cv2.namedWindow({TITLE!r}); cv2.destroyAllWindows()"
+        with suppress(subprocess.TimeoutExpired):
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=20)
+            opened = done.returncode == 0
+    if not opened:
+        what = f"the screen {screen} does not open" if screen else "no screen here (DISPLAY is not set)"
+        raise CourseError(f"{what}, so no window can be shown; {NO_WINDOW}")
