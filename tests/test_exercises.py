@@ -10,11 +10,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from flcourse.exercises import cifar10_cnn, ibug_dataset, numpy_mnist, pytorch_mnist
+from flcourse.exercises import cifar10_cnn, ibug_dataset, live_landmarks, numpy_mnist, pytorch_mnist, xception_landmarks
 from flcourse.exercises.verdict import NOT_YET
 from flcourse.points import MIRROR
 
-MODULES = {"01": numpy_mnist, "02": pytorch_mnist, "03": cifar10_cnn, "04": ibug_dataset}
+MODULES = {
+    "01": numpy_mnist,
+    "02": pytorch_mnist,
+    "03": cifar10_cnn,
+    "04": ibug_dataset,
+    "05": xception_landmarks,
+    "06": live_landmarks,
+}
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 STUB = re.compile(r"^check\.(\w+)\((\w+)\)$", re.MULTILINE)
 SOLUTION = re.compile(r"<details><summary>Solution</summary>.*?```python\n(.*?)```", re.DOTALL)
@@ -125,7 +132,54 @@ def turn(angle, centre):
     return np.column_stack([linear, np.array(centre) - linear @ np.array(centre)])
 
 
-n1, n2, n3, n4 = MODULES.values()
+def expected(logits):
+    """The soft-argmax by a second way: weighting a grid of the cells' centres."""
+    n, k, h, w = logits.shape
+    y, x = torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing="ij")
+    weights = logits.reshape(n, k, h * w).exp()
+    weights = weights / weights.sum(dim=2, keepdim=True)
+    return torch.einsum("nkc,cd->nkd", weights, torch.stack([x.flatten(), y.flatten()], dim=1))
+
+
+def cells(logits):
+    return torch.tensor([logits.shape[3], logits.shape[2]], dtype=torch.float32)
+
+
+def hard_argmax(logits):
+    h, w = logits.shape[2:]
+    best = logits.flatten(2).argmax(dim=2)
+    return torch.stack([(best % w + 0.5) / w, (best // w + 0.5) / h], dim=2)
+
+
+def my_wing(error, w=0.04, e=0.008):
+    size = error.abs()
+    return torch.where(size < w, w * torch.log(1 + size / e), size - (w - w * np.log(1 + w / e)))
+
+
+def lids(eye):
+    return np.linalg.norm(eye[1] - eye[5]), np.linalg.norm(eye[2] - eye[4])
+
+
+def eye_width(eye):
+    return np.linalg.norm(eye[0] - eye[3])
+
+
+def n6_blinks(values, closed, opened):
+    count, was_open = 0, False
+    for value in values:
+        if value > opened:
+            was_open = True
+        elif value < closed and was_open:
+            count, was_open = count + 1, False
+    return count
+
+
+def falls(values, threshold):
+    """How often values fall below one threshold."""
+    return int(((values[1:] < threshold) & (values[:-1] >= threshold)).sum())
+
+
+n1, n2, n3, n4, n5, n6 = MODULES.values()
 WRONG = [  # check, answer, a word of the hint that fits it
     (n1.parameters, 234752, "bias"),
     (n1.parameters, 235000, "inputs times outputs"),
@@ -233,6 +287,53 @@ WRONG = [  # check, answer, a word of the hint that fits it
     (n4.mirror, lambda p, w: (p * (-1, 1) + (w, 0))[MIRROR], "half a pixel"),
     (n4.mirror, lambda p, w: (p * (1, -1) + (0, w - 1))[MIRROR], "upside down"),
     (n4.mirror, lambda p, w: p, "not yet"),
+    (n5.parameters, lambda i, o, k: (i * o * k, i * k * k + i * o), "dense"),
+    (n5.parameters, lambda i, o, k: (i * o * k * k, i * k * k), "depthwise half"),
+    (n5.parameters, lambda i, o, k: (i * o * k * k, o * k * k + i * o), "before they are mixed"),
+    (n5.parameters, lambda i, o, k: (i * o * k * k, i * k * k * o), "separable: got"),
+    (n5.separable, lambda x, d, p: F.conv2d(x, d, padding=1, groups=x.shape[1]), "depthwise half"),
+    (n5.separable, lambda x, d, p: F.conv2d(F.conv2d(x, d, groups=x.shape[1]), p), "border"),
+    (n5.separable, lambda x, d, p: F.conv2d(F.conv2d(x, d, padding=1, groups=6), p, padding=1), "no padding"),
+    (n5.separable, lambda x, d, p: F.conv2d(F.conv2d(x, d, padding=1, groups=6).relu(), p), "no ReLU"),
+    (n5.separable, lambda x, d, p: F.conv2d(F.conv2d(x, p), d[:4], padding=1, groups=4), "not yet"),
+    (n5.separable, lambda x, d, p: F.conv2d(x, d, padding=1), "your code raised RuntimeError"),
+    (n5.soft_argmax, lambda s: s.flatten(2).softmax(2), "expected (2, 68, 2)"),
+    (n5.soft_argmax, lambda s: expected(s).flip(2), "swapped"),
+    (n5.soft_argmax, lambda s: expected(s) - 0.5 / cells(s), "half a cell"),
+    (n5.soft_argmax, lambda s: expected(s) * cells(s) - 0.5, "these are cells"),
+    (n5.soft_argmax, lambda s: (expected(s) * cells(s) - 0.5) / (cells(s) - 1), "outer cells"),
+    (n5.soft_argmax, lambda s: hard_argmax(s), "arg max"),
+    (n5.soft_argmax, lambda s: expected(s / 2), "not yet"),
+    (n5.soft_argmax, lambda s: expected(s).detach(), "no gradient"),
+    (n5.wing, lambda e: my_wing(e).mean(), "one loss for each"),
+    (n5.wing, lambda e: my_wing(e.clamp(min=0)), "negative"),
+    (n5.wing, lambda e: 0.04 * torch.log1p(e / 0.008), "negative"),
+    (n5.wing, lambda e: torch.where(e.abs() < 0.04, my_wing(e), e.abs()), "jumps"),
+    (n5.wing, lambda e: torch.where(e.abs() < 0.04, my_wing(e), 2 * e.abs() - my_wing(e)), "sign of C"),
+    (n5.wing, lambda e: 0.04 * torch.log1p(e.abs() / 0.008), "everywhere"),
+    (n5.wing, lambda e: e**2, "not yet"),
+    (n6.back, lambda p, m: p[:, 0], "expected (68, 2)"),
+    (n6.back, lambda p, m: p @ m[:, :2].T + m[:, 2], "undone"),
+    (n6.back, lambda p, m: p @ np.linalg.inv(m[:, :2]).T - m[:, 2], "first take the shift away"),
+    (n6.back, lambda p, m: p @ np.linalg.inv(m[:, :2]).T, "shift is missing"),
+    (n6.back, lambda p, m: (p - m[:, 2]) @ m[:, :2], "transpose"),
+    (n6.back, lambda p, m: (p - m[:, 2]) @ np.linalg.inv(m[:, :2]), "rows"),
+    (n6.back, lambda p, m: p, "not yet"),
+    (n6.share, lambda c, s: 1 - 1 / (1 + 1 / (2 * np.pi * c * s)), "stays of the old"),
+    (n6.share, lambda c, s: 1 / (1 + 1 / (c * s)), "2 pi"),
+    (n6.share, lambda c, s: 2 * np.pi * c * s, "beyond 1"),
+    (n6.share, lambda c, s: 0.5, "expected"),
+    (n6.openness, lambda e: sum(lids(e)) / eye_width(e), "two widths"),
+    (n6.openness, lambda e: 2 * eye_width(e) / sum(lids(e)), "width by height"),
+    (n6.openness, lambda e: sum(lids(e)) / 2, "pixels"),
+    (n6.openness, lambda e: (np.hypot(*(e[1] - e[4])) + np.hypot(*(e[2] - e[5]))) / 2 / eye_width(e), "crossed"),
+    (n6.openness, lambda e: np.abs(e[[1, 2], 1] - e[[5, 4], 1]).sum() / 2 / eye_width(e), "tilted"),
+    (n6.openness, lambda e: 0.5, "expected"),
+    (n6.blinks, lambda v, c, o: int((v < c).sum()), "frames with closed eyes"),
+    (n6.blinks, lambda v, c, o: 0, "two blinks"),
+    (n6.blinks, lambda v, c, o: falls(v, c), "trembles"),
+    (n6.blinks, lambda v, c, o: n6_blinks(np.r_[1, v], c, o), "begins with closed"),
+    (n6.blinks, lambda v, c, o: n6_blinks(v, o, o), "half closed"),
 ]
 
 
