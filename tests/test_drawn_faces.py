@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from flcourse.data.drawing import shape
-from flcourse.data.drawing.canvas import Canvas, noise, rasterise, ribbon
+from flcourse.data.drawing.canvas import Canvas, ellipse, noise, normals, rasterise, ribbon
+from flcourse.data.drawing.scene import pick
 from flcourse.data.drawing.shape import (
     NEUTRAL,
     Camera,
@@ -230,6 +231,38 @@ def test_a_filled_square_covers_its_pixels():
     canvas.fill(np.array([[4.5, 4.5], [9.5, 4.5], [9.5, 9.5], [4.5, 9.5]]), colour=np.ones(3))
     painted = canvas.picture[..., 0]
     assert painted[5:10, 5:10].min() > 0.99 and painted[11:].max() == 0 and painted.sum() == pytest.approx(25, abs=4)
+
+
+@pytest.mark.parametrize("blur", [0, 0.5, 1.5])
+def test_a_pair_of_shapes_is_painted_in_one_stroke_as_in_two(blur):
+    square = np.array([[4.0, 4], [11, 4], [11, 9], [4, 9]])
+    pair, single = Canvas(np.zeros((40, 40, 3), np.float32)), Canvas(np.zeros((40, 40, 3), np.float32))
+    pair.fill(np.stack([square, square + 20]), colour=np.ones(3), blur=blur)
+    for shape_ in (square, square + 20):
+        single.fill(shape_, colour=np.ones(3), blur=blur)
+    assert np.abs(pair.picture - single.picture).max() < 0.02
+    assert pair.picture[..., 0].sum() > 2 * 30
+
+
+def test_ribbons_and_ellipses_of_several_are_those_of_each():
+    curves = np.random.default_rng(0).normal(0, 5, (2, 7, 2))
+    assert ribbon(curves, 2.0) == pytest.approx(np.stack([ribbon(curve, 2.0) for curve in curves]))
+    discs = ellipse(curves[0], np.arange(1.0, 8)[:, None], 3.0, 0.4)
+    assert discs == pytest.approx(np.stack([ellipse(c, k, 3.0, 0.4) for k, c in enumerate(curves[0], start=1)]))
+
+
+def test_normals_point_outwards_with_length_one():
+    angle, height_ = np.meshgrid(np.arange(36) * np.pi / 18, np.linspace(0.2, 1.2, 9))
+    ball = np.stack([np.sin(height_) * np.cos(angle), np.sin(height_) * np.sin(angle), np.cos(height_)], axis=-1)
+    found = normals(ball.reshape(-1, 3), 9, 36).reshape(9, 36, 3)[1:-1]
+    assert np.abs(np.einsum("ijk,ijk->ij", found, ball[1:-1])).min() > 0.99
+    assert np.linalg.norm(found, axis=2) == pytest.approx(1)
+
+
+def test_picks_are_as_likely_as_their_weights():
+    rng = np.random.default_rng(0)
+    counts = np.bincount([pick(rng, (1, 0, 3, 0)) for _ in range(4000)], minlength=4)
+    assert counts[1] == counts[3] == 0 and counts[2] / 4000 == pytest.approx(0.75, abs=0.03)
 
 
 def test_shapes_outside_the_picture_paint_nothing():

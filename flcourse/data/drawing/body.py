@@ -5,7 +5,7 @@ import numpy as np
 
 from flcourse.data.drawing import shape, skin
 from flcourse.data.drawing.canvas import noise, normals, rasterise, ribbon, spread, tinted
-from flcourse.data.drawing.scene import Scene, chance, colour
+from flcourse.data.drawing.scene import Scene, chance, colour, pick
 from flcourse.data.drawing.shape import spline
 
 
@@ -31,9 +31,10 @@ _NECK = np.array([(1.0, 60), (0.98, 90), (1.0, 115), (1.12, 140), (1.6, 170), (3
 
 def neck(s: Scene, rng: np.random.Generator) -> None:
     """An upright tube that widens to the shoulders, in the chin's shadow."""
-    half = _NECK[:, 0] * (57 if s.person.man else 49) * rng.normal(1, 0.08)
-    chin = rng.uniform(0.35, 0.95)  # how much light it leaves on the throat
-    right, left = (s.body.project(np.stack([sign * half, _NECK[:, 1], np.full(6, -72)], axis=1)) for sign in (-1, 1))
+    half = _NECK[:, 0] * (60 if s.person.man else 51) * rng.normal(1, 0.08)
+    chin = rng.uniform(0.25, 0.9)  # how much light it leaves on the throat
+    tube = np.stack([np.concatenate([-half, half]), np.tile(_NECK[:, 1], 2), np.full(12, -72)], axis=1)
+    right, left = s.body.project(tube).reshape(2, 6, 2)
     covered = s.canvas.cover(np.concatenate([spline(6, 4) @ right, (spline(6, 4) @ left)[::-1]]), 0.5)
     if covered is None:
         return
@@ -45,13 +46,12 @@ def neck(s: Scene, rng: np.random.Generator) -> None:
     shown = falls @ (np.stack([s.light.lamp, s.light.sky]) * s.person.skin)
     below = np.interp(y, (left[[0, 2, 4], 1] + right[[0, 2, 4], 1]) / 2, [chin, chin + 0.05, 0.92])
     shown = np.outer(below.astype(np.float32), shown.astype(np.float32)).reshape(*mask.shape, 3)
-    shown *= spread(1 + np.float32(0.03) * noise(rng, mask.shape))
     s.canvas.blend(where, mask, shown, lit=False)
 
 
 def clothes(s: Scene, rng: np.random.Generator) -> None:
     """A shirt up to some height of the neck, plain, in folds or striped; often a jacket or a collar."""
-    collar, dip, wide = rng.uniform(112, 158), rng.uniform(0, 60) * rng.random(), rng.uniform(56, 80)
+    collar, dip, wide = rng.uniform(95, 145), rng.uniform(0, 60) * rng.random(), rng.uniform(56, 80)
     shoulder = collar + rng.uniform(15, 60)
     outline = [
         (-270, shoulder + 90, -60),
@@ -69,7 +69,7 @@ def clothes(s: Scene, rng: np.random.Generator) -> None:
     folds = rng.uniform(0.05, 0.45) * noise(rng, mask.shape, rng.uniform(0.7, 5))
     shown = tinted(np.clip(1 + folds, 0.2, 2), s.person.cloth * s.light.soft)
     if chance(rng, 0.35):
-        y, x = np.ogrid[: mask.shape[0], : mask.shape[1]]
+        y, x = np.arange(mask.shape[0], dtype=np.float32)[:, None], np.arange(mask.shape[1], dtype=np.float32)
         slope = rng.normal(size=2).astype(np.float32) * np.float32(rng.uniform(0.3, 1.0) / s.mm)
         wave = np.sin(x * slope[0] + y * slope[1])
         stripe = rng.normal(0, 0.2, 3) + rng.normal(0, 0.2)
@@ -77,7 +77,7 @@ def clothes(s: Scene, rng: np.random.Generator) -> None:
     s.canvas.blend(where, mask, shown, lit=False)
     rim = ribbon(spline(5, 5) @ s.body.project(outline[2:7]), 1.2 * s.mm)
     s.canvas.shade(rim, factor=rng.uniform(0.5, 1.2), blur=0.8)
-    kind = rng.choice(["jacket", "collar", "neither"], p=[0.3, 0.28, 0.42])
+    kind = ("jacket", "collar", "neither")[pick(rng, (0.3, 0.28, 0.42))]
     if kind == "neither":
         return
     lapel = rng.uniform(5, 45)
@@ -89,11 +89,11 @@ def clothes(s: Scene, rng: np.random.Generator) -> None:
         tint = colour(s.person.cloth, spread=0.15, rng=rng)
         left = [(54, collar - 20, -65), (60, collar + 8, -40), (34, collar + 45, -5), (6, collar + dip + 6, -5)]
         left += [(40, collar - 6, -30)]
-    factor = rng.uniform(0.5, 1.3)
-    for sign in (-1, 1):
-        corners = s.body.project(np.array(left) * (sign, 1, 1))
-        s.canvas.fill(corners, colour=tint * s.light.soft, blur=0.6, lit=False)
-        s.canvas.shade(ribbon(corners[1:4], 1.2 * s.mm), factor=factor, blur=0.8)
+    both = np.array(left)[None] * [[[-1, 1, 1]], [[1, 1, 1]]]
+    corners = s.body.project(both.reshape(-1, 3)).reshape(2, -1, 2)
+    for half in corners:
+        s.canvas.fill(half, colour=tint * s.light.soft, blur=0.6, lit=False)
+    s.canvas.shade(ribbon(corners[:, 1:4], 1.2 * s.mm), factor=rng.uniform(0.5, 1.3), blur=0.8)
 
 
 _EAR = np.array([(70, 2, -70), (76, -12, -78), (84, -16, -86), (89, -6, -94), (87, 12, -94), (81, 28, -84),
@@ -102,9 +102,12 @@ _EAR_OUT = np.array([0, 0, 1, 1, 1, 0, 0, 0.0])
 
 
 def ears(s: Scene, rng: np.random.Generator) -> None:
-    """Both ears, which the head then covers in part."""
+    """Both ears, which the head then covers in part, and long hair wholly."""
+    if s.person.style == "long":
+        return
     for sign in (-1, 1):
-        _ear(s, sign)
+        if sign * s.pose[0] > (-8 if abs(s.pose[0]) < 25 else 90):  # the near ear of a turned head is painted later
+            _ear(s, sign)
 
 
 def near_ear(s: Scene, rng: np.random.Generator) -> None:
@@ -143,15 +146,16 @@ def head(s: Scene, rng: np.random.Generator) -> None:
     drawn = rasterise(s.canvas.size, s.camera.project(vertices), turned[:, 2], mesh.quads, attributes)
     where, cover, (x, y, lamp, sky, *depth) = drawn
     maps = skin.read_maps(x, y)
-    falls = np.stack([lamp, sky], axis=-1) @ np.stack([light.lamp, light.sky]).astype(np.float32)
+    strengths = zip(light.lamp.tolist(), light.sky.tolist(), strict=True)
+    falls = cv2.merge([cv2.addWeighted(lamp, one, sky, other, 0) for one, other in strengths])
 
     # Skin: hollows are dark, cheeks and nose red; spots, lines of laughing and of age.
     smile = max(s.expression.smile, 0.0)
-    tone = 1 - rng.uniform(0.5, 1.3) * maps["hollow"]
-    tone -= (rng.uniform(0, 0.15) + 0.3 * smile + 0.2 * person.age) * maps["laugh"]
+    tone = 1 - (rng.uniform(0.5, 1.3) + 0.7 * light.hard * max(-light.towards[1], 0.0)) * maps["hollow"]
+    tone -= (rng.uniform(0, 0.18) + 0.22 * smile + 0.2 * person.age) * maps["laugh"]
     tone -= person.age**1.5 * rng.uniform(0.1, 0.5) * maps["age"]
     grain, clouds = noise(rng, cover.shape, rng.uniform(0.7, 2), 0), noise(rng, cover.shape, 4, 3)
-    tone *= 1 + rng.uniform(0.01, 0.07) * grain + rng.uniform(0.02, 0.1) * clouds
+    tone *= 1 + rng.uniform(0.005, 0.05) * grain + rng.uniform(0.01, 0.06) * clouds
     pale = tone * (1 - rng.uniform(0, 0.16) * (1 - 0.6 * person.darkness) * maps["red"])
     red, green, blue = person.skin.tolist()
     shown = cv2.merge([tone * red, pale * green, pale * blue])
@@ -205,10 +209,10 @@ def _hair(
         return np.clip(maps["beyond"] - rng.uniform(-8, 12) + 0.5, 0, 1)
     hair = np.clip((beyond + wild * strands) * (1 / edge) + 0.5, 0, 1)
     if s.person.style == "bald":
-        return hair * float(rng.choice([0.0, 0.12, 0.5])) * (maps["beyond"] > 12)
+        return hair * (0.0, 0.12, 0.5)[rng.integers(3)] * (maps["beyond"] > 12)
     if s.person.fringe:
         fall, slant, middle = rng.uniform(-45, -8), rng.normal(0, 0.35), rng.normal(0, 20)
-        bow = 0.012 * float(rng.choice([-0.5, 1]))
+        bow = 0.012 * (-0.5 if chance(rng, 0.5) else 1)
         low = fall + slant * x - bow * (x - middle) ** 2 + rng.uniform(3, 9) * strands
         hair = np.maximum(hair, np.clip((low - y) * 0.25 + 0.5, 0, 1) * (y < 0) * rng.uniform(0.7, 1))
     return hair

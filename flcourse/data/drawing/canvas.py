@@ -25,9 +25,9 @@ class Canvas:
         self.size = len(picture)
 
     def cover(self, shape: np.ndarray, blur: float = 0.0) -> tuple[tuple[slice, slice], np.ndarray] | None:
-        """How much of each pixel a polygon (N, 2) covers, 0 to 1, within the part of the picture it lies in."""
+        """How much of each pixel a polygon (N, 2), or several (K, N, 2), covers, 0 to 1, and where in the picture."""
         reach = 2 + int(2.5 * blur)
-        left, top, width, height = cv2.boundingRect(shape.astype(np.float32))
+        left, top, width, height = cv2.boundingRect(shape.reshape(-1, 2).astype(np.float32))
         right, bottom = min(left + width + reach, self.size), min(top + height + reach, self.size)
         left, top = max(left - reach, 0), max(top - reach, 0)
         if left >= right or top >= bottom:
@@ -40,12 +40,12 @@ class Canvas:
             fixed = ((shape - (left - 0.5, top - 0.5)) * (_FINE * 2**_SUBPIXEL) - 2 ** (_SUBPIXEL - 1) + 0.5).astype(
                 np.int32
             )
-            cv2.fillPoly(mask, [fixed], 255, cv2.LINE_8, _SUBPIXEL)
+            cv2.fillPoly(mask, [fixed] if fixed.ndim == 2 else list(fixed), 255, cv2.LINE_8, _SUBPIXEL)
             mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
         else:
             mask = np.zeros((height, width), np.uint8)
             fixed = ((shape - (left, top)) * 2**_SUBPIXEL + 0.5).astype(np.int32)
-            cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, _SUBPIXEL)
+            cv2.fillPoly(mask, [fixed] if fixed.ndim == 2 else list(fixed), 255, cv2.LINE_AA, _SUBPIXEL)
         if blur > (0.32 if small else 1):  # less is in the edges already
             kernel = _kernel(round(blur * 16))
             mask = cv2.sepFilter2D(mask, cv2.CV_32F, kernel, kernel)  # a third of the time of cv2.GaussianBlur
@@ -118,11 +118,11 @@ def tinted(grey: np.ndarray, colour: np.ndarray) -> np.ndarray:
 
 
 def ribbon(curve: np.ndarray, half_width: np.ndarray | float) -> np.ndarray:
-    """The polygon (2 N, 2) of a line (N, 2) with a thickness that may change along it."""
-    along = _differences(len(curve)) @ curve
-    across = along[:, ::-1] * _QUARTER_TURN
-    across *= (half_width / np.sqrt(np.einsum("ij,ij->i", along, along) + 1e-12))[:, None]
-    return np.concatenate([curve + across, (curve - across)[::-1]])
+    """The polygon (..., 2 N, 2) of a line (..., N, 2) with a thickness that may change along it."""
+    along = _differences(curve.shape[-2]) @ curve
+    across = along[..., ::-1] * _QUARTER_TURN
+    across *= (half_width / np.sqrt(np.einsum("...j,...j->...", along, along) + 1e-12))[..., None]
+    return np.concatenate([curve + across, (curve - across)[..., ::-1, :]], axis=-2)
 
 
 @cache
@@ -133,11 +133,20 @@ def _differences(n: int) -> np.ndarray:
     return steps
 
 
-def ellipse(centre: np.ndarray, radius_x: float, radius_y: float, angle: float = 0.0, power: float = 2.0) -> np.ndarray:
-    """A polygon (32, 2): an ellipse, squarer for a higher power, turned by `angle` (radians)."""
+def ellipse(
+    centre: np.ndarray, radius_x: float | np.ndarray, radius_y: float, angle: float = 0.0, power: float = 2.0
+) -> np.ndarray:
+    """A polygon (32, 2): an ellipse, squarer for a higher power, turned by `angle` (radians).
+
+    Of several centres (K, 2), with radii of their own in x (K, 1) or one for all, polygons (K, 32, 2).
+    """
     circle = _CIRCLE if power == 2 else np.sign(_CIRCLE) * np.abs(_CIRCLE) ** (2 / power)
     cos, sin = np.cos(angle), np.sin(angle)
-    return circle @ np.array([[radius_x * cos, radius_x * sin], [-radius_y * sin, radius_y * cos]]) + centre
+    across, up = np.array([cos, sin]), radius_y * np.array([-sin, cos])
+    if centre.ndim == 1:
+        return circle @ np.array([radius_x * across, up]) + centre
+    across = np.broadcast_to(radius_x * across, centre.shape)[:, None]
+    return circle[:, :1] * across + circle[:, 1:] * up + centre[:, None]
 
 
 _BANK = 512  # px: side of the ready-made noise
@@ -237,12 +246,15 @@ def rasterise(
 def normals(vertices: np.ndarray, rings: int, spokes: int) -> np.ndarray:
     """Unit normals (rings * spokes, 3) of a mesh of rings, from the differences between neighbours."""
     grid = vertices.reshape(rings, spokes, 3)
-    around = np.roll(grid, -1, axis=1) - np.roll(grid, 1, axis=1)
+    around = np.empty_like(grid)
+    around[:, 1:-1] = grid[:, 2:] - grid[:, :-2]
+    around[:, 0], around[:, -1] = grid[:, 1] - grid[:, -1], grid[:, 0] - grid[:, -2]
     around[0] = around[1]
     outwards = np.empty_like(grid)
     outwards[1:-1] = grid[2:] - grid[:-2]
     outwards[0], outwards[-1] = grid[1] - grid[0], grid[-1] - grid[-2]
-    normal = np.cross(around, outwards).reshape(-1, 3)
+    (a, b, c), (d, e, f) = around.reshape(-1, 3).T, outwards.reshape(-1, 3).T
+    normal = np.stack([b * f - c * e, c * d - a * f, a * e - b * d], axis=1)  # half the time of np.cross
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
     normal[:spokes] = normal[:spokes].mean(axis=0)  # the rings' common middle
     return normal

@@ -3,7 +3,7 @@
 import numpy as np
 
 from flcourse.data.drawing.canvas import ellipse, ribbon
-from flcourse.data.drawing.scene import Scene, chance, colour
+from flcourse.data.drawing.scene import Scene, chance, colour, pick
 from flcourse.data.drawing.shape import spline
 
 
@@ -15,7 +15,7 @@ def front_hair(s: Scene, rng: np.random.Generator) -> None:
     tint = s.person.cloth if scarf else s.person.hair
     length, part = rng.uniform(60, 190), rng.normal(0, 14)  # where it ends; where it is parted
     for sign in (-1, 1):
-        over, end = max(rng.normal(0, 8), -3.0), rng.normal(0, 7)  # how far it falls into the face; how far out it ends
+        over, end = max(rng.normal(3, 9), -3.0), rng.normal(0, 7)  # how far it falls into the face; how far out it ends
         x = 75 - (0 if scarf or s.plain else over)
         way = [(sign * part, -114 - thick, -78), (52, -96 - thick, -80), (84 + thick, -45, -85), (90 + thick, 30, -75)]
         way += [(92 + thick + end, length, -60), (x - 4 + end, length + 4, -38), (x + 4, 55, -48), (x + 2, 8, -50)]
@@ -93,8 +93,7 @@ def glasses(s: Scene, rng: np.random.Generator) -> None:
 
 def something_before(s: Scene, rng: np.random.Generator) -> None:
     """A hand, a microphone, strands of hair, or any plain thing."""
-    paint = {"hand": _hand, "microphone": _microphone, "strands": _strands, "thing": _thing}
-    paint[rng.choice(list(paint), p=[0.45, 0.15, 0.25, 0.15])](s, rng)
+    (_hand, _microphone, _strands, _thing)[pick(rng, (0.5, 0.15, 0.2, 0.15))](s, rng)
 
 
 def _hand(s: Scene, rng: np.random.Generator) -> None:

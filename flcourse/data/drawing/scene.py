@@ -1,5 +1,7 @@
 """Who is painted and in which light: a drawn face's person and lamp, chosen at random, and where everything stands."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -25,9 +27,20 @@ def chance(rng: np.random.Generator, probability: float) -> bool:
     return bool(rng.random() < probability)
 
 
+def pick(rng: np.random.Generator, weights: Sequence[float]) -> int:
+    """A random index, each as likely as its weight: a tenth of the time of `rng.choice`."""
+    mark = rng.random() * sum(weights)
+    for index, weight in enumerate(weights):
+        mark -= weight
+        if mark < 0:
+            return index
+    return max(index for index, weight in enumerate(weights) if weight)
+
+
 def colour(*values: np.ndarray | float, spread: float, rng: np.random.Generator) -> np.ndarray:
     """A colour (3,) near the product of `values`, each of its channels off by a deviation of `spread`."""
-    return np.clip(np.prod(np.broadcast_arrays(*values, np.ones(3)), axis=0) + rng.normal(0, spread, 3), 0.02, 0.98)
+    product = rng.normal(0, spread, 3) + math.prod(values)
+    return np.minimum(np.maximum(product, 0.02), 0.98)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,18 +72,14 @@ class Person:
         k = min(int(tone), len(_SKIN) - 2)
         skin = (_SKIN[k] * (k + 1 - tone) + _SKIN[k + 1] * (tone - k)) * rng.normal(1, (0.03, 0.03, 0.05))
         darkness, man, age = tone / (len(_SKIN) - 1), chance(rng, 0.55), float(rng.random() ** 1.5)
-        common = np.array(_HAIR_PALE if darkness < 0.55 else _HAIR_DARK)
-        common[-2:] += 3 * age * (age > 0.6)
-        hair = colour(_HAIR[rng.choice(len(_HAIR), p=common / common.sum())], rng.normal(1, 0.15), spread=0.01, rng=rng)
-        iris = _IRIS[
-            rng.choice(6, p=[0.3, 0.25, 0.15, 0.1, 0.12, 0.08] if darkness < 0.4 else [0.6, 0.3, 0.1, 0, 0, 0])
-        ]
-        styles = np.array(_STYLES_MAN if man else _STYLES_WOMAN)
-        if plain:
-            styles[4:] = 0
-        style = _STYLES[rng.choice(len(_STYLES), p=styles / styles.sum())]
+        common = _HAIR_PALE if darkness < 0.55 else _HAIR_DARK
+        common = (*common[:-2], *(weight + 3 * age * (age > 0.6) for weight in common[-2:]))
+        hair = colour(_HAIR[pick(rng, common)], rng.normal(1, 0.15), spread=0.01, rng=rng)
+        iris = _IRIS[pick(rng, (0.3, 0.25, 0.15, 0.1, 0.12, 0.08) if darkness < 0.4 else (0.6, 0.3, 0.1))]
+        styles = _STYLES_MAN if man else _STYLES_WOMAN
+        style = _STYLES[pick(rng, styles[:4] if plain else styles)]
         lowest, more = {"bald": (0, 0), "short": (2, 7), "full": (6, 16), "long": (5, 12)}.get(style, (6, 6))
-        beard = float(rng.choice([0, 0.12, 0.35, 0.8], p=[0.5, 0.22, 0.14, 0.14])) * man
+        beard = (0, 0.12, 0.35, 0.8)[pick(rng, (0.5, 0.22, 0.14, 0.14))] * man
         return cls(
             skin=skin,
             darkness=darkness,
@@ -78,11 +87,11 @@ class Person:
             age=age,
             hair=hair,
             style=style,
-            hairline=float(rng.normal(0, 5) + 14 * rng.random() * (man and age > 0.4)),
+            hairline=float(rng.normal(-3, 6) + 14 * rng.random() * (man and age > 0.4)),
             volume=float(lowest + more * rng.random()),
             contrast=float(rng.uniform(0.1, 0.5)),
             curl=float(rng.random() ** 2) * chance(rng, 0.5),
-            fringe=chance(rng, 0.3) and style in ("short", "full", "long") and not plain,
+            fringe=chance(rng, 0.42) and style in ("short", "full", "long") and not plain,
             beard=beard,
             moustache=max(beard * float(rng.random()) * 1.3, 0.8 * chance(rng, 0.1)) * man,
             makeup=float(rng.random()) * (not man),
@@ -168,14 +177,19 @@ class Scene:
         """Places of the head frame (n, 3) in picture pixels (n, 2)."""
         return self.camera.project(np.array(points, float))
 
-    def facing(self, points: np.ndarray) -> np.ndarray:
-        """A mask of the picture (H, W) that keeps what the nose does not hide, for a part at these points (n, 3)."""
+    def facing(self, right: np.ndarray, left: np.ndarray | None = None) -> np.ndarray:
+        """A mask of the picture (H, W) that keeps what the nose does not hide, for a part at these points (n, 3).
+
+        Of a pair of parts the first counts in the picture's left, up to the bridge of the nose, the second beyond.
+        """
         if self.depth is None:
             return self.cover
         where, near = self.depth
         mask = np.zeros_like(self.cover)
-        nearest = float(self.camera.turn(points)[:, 2].max())
-        mask[where] = self.cover[where] * np.clip((nearest + 9 - near) * np.float32(1 / 3), 0, 1)
+        nearest = np.full(near.shape[1], self.camera.turn(right)[:, 2].max() + 9, np.float32)
+        if left is not None:
+            nearest[max(int(self.seen[27, 0]) - where[1].start, 0) :] = self.camera.turn(left)[:, 2].max() + 9
+        mask[where] = self.cover[where] * np.clip((nearest - near) * np.float32(1 / 3), 0, 1)
         return mask
 
     def fill_strands(self, shape: np.ndarray, tint: np.ndarray, rng: np.random.Generator) -> None:
@@ -188,5 +202,6 @@ class Scene:
         streaks = cv2.resize(noise(rng, (max(height // 6, 2), width), 1.0, 0), (width, height))
         if self.person.curl:
             streaks += self.person.curl * (1.6 * noise(rng, mask.shape, rng.uniform(1, 3), 0) - streaks)
-        relief = np.clip(1 + self.person.contrast * streaks, 0.2, 3)
+        locks = rng.uniform(0, 0.3) * noise(rng, mask.shape, 4.0, 3)  # they catch the light here and not there
+        relief = np.clip(1 + self.person.contrast * streaks + locks, 0.2, 3)
         self.canvas.blend(where, mask, tinted(relief, tint * self.light.soft), lit=False)

@@ -74,8 +74,8 @@ def _tones(x: np.ndarray, y: np.ndarray, jaw: np.ndarray) -> list[np.ndarray]:
     def spot(at_x: float, at_y: float, wide: float, high: float) -> np.ndarray:
         return np.exp(-0.5 * (((away - at_x) / wide) ** 2 + ((y - at_y) / high) ** 2))
 
-    hollow = 0.40 * spot(13, -3, 5, 6) + 0.28 * spot(27, -9, 13, 4.5) + 0.10 * spot(26, 11, 11, 3.5)  # about the eyes
-    hollow += 0.30 * spot(13, 38, 2.5, 5) + 0.22 * spot(0, 49, 8, 3)  # beside and below the nose
+    hollow = 0.32 * spot(14, -3, 5, 6) + 0.30 * spot(28, -6, 14, 6) + 0.10 * spot(26, 11, 11, 3.5)  # about the eyes
+    hollow += 0.22 * spot(13, 38, 2.5, 5) + 0.15 * spot(0, 49, 8, 3)  # beside and below the nose
     hollow += 0.18 * spot(0, 84, 12, 4) + 0.15 * spot(24, 67, 4, 5)  # below and beside the lips
     red = spot(38, 32, 14, 12) + 0.8 * spot(0, 33, 8, 7) + 0.3 * spot(0, 95, 12, 8)
     moustache = spot(0, 54, 15, 4) * (away < 30) + 0.8 * spot(19, 62, 5, 7)
