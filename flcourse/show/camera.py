@@ -1,0 +1,374 @@
+"""Live in a notebook: the browser's camera, or the kernel's camera or a video, with points drawn on every face.
+
+`BrowserCamera` uses the camera where the browser runs, so it works with a kernel on another machine; `watch` plays what
+the kernel itself can open; `film_strip` is a figure of a few frames, for readers of a notebook that does not run.
+"""
+
+import asyncio
+import html
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from threading import Event, Lock
+
+import anywidget
+import cv2
+import ipywidgets
+import numpy as np
+import traitlets
+
+from flcourse.errors import CourseError
+from flcourse.face.landmarker import FaceLandmarks
+from flcourse.face.overlays import OVERLAYS, Overlay, open_overlay
+from flcourse.face.video import RATE, Video
+from flcourse.pictures import decode_picture
+from flcourse.show.plot import Figure, gallery
+from flcourse.show.widgets import FAILED, one_line
+
+# Finds the faces of an (H, W, 3) uint8 RGB picture at a time in seconds: a `FaceTracker`, or a function.
+Find = Callable[[np.ndarray, float], Sequence[FaceLandmarks]]
+
+SHOWN = 640  # px, the longer side of what is sent to the browser: a frame is 30 to 60 KB
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
+SECOND, TELL = 1.0, 0.25  # s: frames/s are counted over the one, and told every other
+STRIP, TITLE, COLUMNS = 2.6, 0.3, 4  # inches: a frame's width in a figure and the line above it; frames in a row
+
+
+class Looker:
+    """Finds faces in frame after frame and draws the chosen overlay; keeps the last frame and what was found in it."""
+
+    def __init__(self, find: Find, names: Sequence[str], open_overlay: Callable[[str], Overlay]) -> None:
+        self.find, self.names = find, [names] if isinstance(names, str) else list(names)
+        if not self.names:
+            raise CourseError("overlays: none is named, expected some to choose from")
+        self.open_overlay = open_overlay
+        self.name, self.overlay, self.closed = self.names[0], None, False
+        self.frame: np.ndarray | None = None  # (H, W, 3) uint8 RGB, as it came
+        self.picture: np.ndarray | None = None  # the same with the overlay
+        self.faces: list[FaceLandmarks] = []
+        self._turn = Lock()  # messages come in JupyterLab in a thread of their own
+
+    def choose(self, name: str) -> None:
+        """Use another overlay from the next frame on, a fresh one."""
+        with self._turn:
+            self.name, self.overlay = check_name(name, self.names), None
+
+    def reset(self) -> None:
+        """Begin anew: other frames follow, and what was seen before says nothing about them."""
+        with self._turn:
+            self.overlay = None
+            if hasattr(self.find, "reset"):
+                self.find.reset()
+
+    def close(self) -> None:
+        """Look no more: when this returns, `find` is free for another video."""
+        with self._turn:
+            self.closed = True
+
+    def __call__(self, frame: np.ndarray, at: float) -> np.ndarray | None:
+        """The frame of time `at`, s, with its faces drawn on a copy; None once closed.
+
+        Raises what `find` and the overlay raise.
+        """
+        with self._turn:
+            if self.closed:
+                return None
+            if self.overlay is None:
+                self.overlay = self.open_overlay(self.name)
+            faces = list(self.find(frame, at))
+            picture = frame.copy()
+            self.overlay(picture, faces, at)
+            self.frame, self.picture, self.faces = frame, picture, faces
+            return picture
+
+
+def check_name(name: str, names: Sequence[str]) -> str:
+    if name not in names:
+        raise CourseError(f"overlay {name!r}: expected one of {', '.join(names)}")
+    return name
+
+
+def to_jpeg(picture: np.ndarray) -> bytes:
+    """An (H, W, 3) uint8 RGB picture as JPEG for the browser, its longer side at most 640 px."""
+    scale = SHOWN / max(picture.shape[:2])
+    if scale < 1:
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG)
+    if not done:
+        raise ValueError(f"picture: {picture.dtype} {picture.shape}, not encoded as JPEG")
+    return jpeg.tobytes()
+
+
+class LastFrame:
+    """What widgets that look at frames keep of the last one."""
+
+    _looker: Looker
+
+    @property
+    def frame(self) -> np.ndarray | None:
+        """The last frame as it came, (H, W, 3) uint8 RGB; None before the first."""
+        return self._looker.frame
+
+    @property
+    def picture(self) -> np.ndarray | None:
+        """The last frame with what was drawn on it, (H, W, 3) uint8 RGB; None before the first."""
+        return self._looker.picture
+
+    @property
+    def faces(self) -> list[FaceLandmarks]:
+        """What was found in the last frame."""
+        return self._looker.faces
+
+
+class BrowserCamera(LastFrame, anywidget.AnyWidget):
+    """The camera of the browser, with what `find` finds drawn on its pictures; works with a kernel anywhere.
+
+    `find(picture, time)` takes (H, W, 3) uint8 RGB, longer side at most 640 px, and seconds since Start, and returns
+    faces: a `FaceTracker`, or any function; where it has a `reset`, that is called at each Start. `overlays` are the
+    names to choose from, and `open_overlay(name)` gives a fresh one; the course's need a tracker's faces. One frame is
+    on its way at a time, always the newest. A mirrored picture is mirrored before it is looked at, so that what is
+    drawn on it can be read. `frame`, `picture` and `faces` keep the last one. What `find` or an overlay raises turns
+    the camera off and is shown, as `error` says.
+    """
+
+    _esm = Path(__file__).with_name("camera.js")
+    _css = Path(__file__).with_name("camera.css")
+
+    overlays = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
+    overlay = traitlets.Unicode(help="the one that is drawn").tag(sync=True)
+    mirror = traitlets.Bool(True, help="as people know themselves").tag(sync=True)
+    error = traitlets.Unicode("", help="what went wrong in Python, in one line").tag(sync=True)
+
+    def __init__(
+        self,
+        find: Find,
+        overlays: Sequence[str] = tuple(OVERLAYS),
+        open_overlay: Callable[[str], Overlay] = open_overlay,
+        **traits,
+    ) -> None:
+        self._looker = Looker(find, overlays, open_overlay)
+        self.session = ""  # of the view in a browser whose camera is on
+        self._mirrored: bool | None = None  # its last frame
+        super().__init__(overlay=traits.pop("overlay", self._looker.name), **traits)
+        self.set_trait("overlays", self._looker.names)
+        self.on_msg(self._receive)
+
+    def __repr__(self):  # what a reader on GitHub sees in its place
+        return "The browser's camera: run this notebook to see your face with its points"
+
+    def stop(self) -> None:
+        """Turn the camera off, in whichever browser it is on."""
+        session, self.session = self.session, ""
+        if session:
+            self.send({"kind": "off", "session": session})
+
+    @traitlets.validate("overlay")
+    def _check(self, proposal) -> str:
+        return check_name(proposal.value, self._looker.names)
+
+    @traitlets.observe("overlay")
+    def _choose(self, change) -> None:
+        self._looker.choose(change.new)
+
+    def _receive(self, _widget, content: dict, buffers: list) -> None:
+        """A message of a browser's: its camera is on, a frame, or its camera is off.
+
+        Every camera that is turned on is a session of its own. There is one at a time: a second view's Start turns the
+        first one's camera off, and frames that were still on their way from it are left unanswered.
+        """
+        kind, session = content.get("kind"), content.get("session")
+        try:
+            if kind == "start":
+                if session != self.session:
+                    self.stop()
+                self.session, self.error, self._mirrored = session, "", None
+                self._looker.reset()
+            elif session == self.session and kind == "stop":
+                self.session = ""
+            elif session == self.session and kind == "frame":
+                frame = decode_picture(buffers[0] if buffers else b"", "the browser's picture")
+                mirrored = content.get("mirrored", False)
+                if self._mirrored not in (None, mirrored):
+                    self._looker.reset()  # faces have leapt to the other side
+                self._mirrored = mirrored
+                picture = self._looker(frame, float(content["time"]))
+                answer = {"kind": "answer", "session": session, "number": content["number"], "faces": len(self.faces)}
+                self.send(answer, [to_jpeg(picture)])
+        except Exception as problem:  # the learner's own function: whatever it raises belongs into the widget
+            self.error = one_line(problem)
+            self.stop()
+
+
+class Screen(anywidget.AnyWidget):
+    """A picture that changes often: the next is sent when the last was shown, so that a slow connection lags by one."""
+
+    _esm = Path(__file__).with_name("screen.js")
+
+    jpeg = traitlets.Bytes(b"").tag(sync=True)
+    label = traitlets.Unicode("", help="for those who do not see it").tag(sync=True)
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label=label)
+        self._sent = -math.inf  # when the one was sent that no browser has shown yet
+        self.on_msg(self._seen)
+
+    def _seen(self, *_) -> None:
+        self._sent = -math.inf
+
+    @property
+    def free(self) -> bool:
+        """Whether a picture would be shown now; after a second without an answer, whether anyone looks at all."""
+        return time.monotonic() - self._sent > SECOND
+
+    def show(self, picture: np.ndarray) -> None:
+        """Send an (H, W, 3) uint8 RGB picture."""
+        self._sent = time.monotonic()
+        self.jpeg = to_jpeg(picture)
+
+
+class Watch(LastFrame, ipywidgets.VBox):
+    """A camera or a video that plays in a notebook, with what is found drawn on it; made by `watch`.
+
+    `frame`, `picture` and `faces` keep the last frame, `frames` counts those looked at. `task` ends when the video
+    does, or after `stop`; `await view.task` waits for it. `error` is what went wrong, in one line.
+    """
+
+    def __init__(self, video: Video, looker: Looker) -> None:
+        self.video, self.frames, self.error = video, 0, ""
+        self._looker, self._stopping = looker, Event()
+        self._begin = self._told = -math.inf  # when frame 0 was due; when the status was written
+        self._times = deque()  # when the frames of the last second were looked at
+        self.screen = Screen(f"{video.name}, with what is found drawn on it")
+        self.button = ipywidgets.Button(description="Stop", icon="stop", tooltip=f"Stop {video.name}")
+        self.choice = ipywidgets.Dropdown(options=looker.names, description="overlay")
+        self.status = ipywidgets.HTML("opening ...")
+        self.button.on_click(lambda _button: self.stop())
+        self.choice.observe(lambda change: looker.choose(change.new), "value")
+        row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+        super().__init__([self.screen, ipywidgets.Box([self.button, self.choice, self.status], layout=row)])
+        self.add_class("flcourse-watch")
+        self.task = asyncio.get_running_loop().create_task(self._play())
+
+    def __repr__(self):  # what a reader on GitHub sees in its place
+        return f"{self.video.name}, played: run this notebook to see it"
+
+    def stop(self) -> None:
+        """Stop after the frame that is being looked at, and give the camera or the file back."""
+        self._stopping.set()
+        self.video.release()
+        self._looker.close()
+
+    async def _play(self) -> None:
+        """Look at frame after frame. Reading, finding and drawing run in a thread, so that the kernel stays free."""
+        try:
+            while await asyncio.to_thread(self._next):
+                self._tell()
+            if self.picture is not None:
+                self.screen.show(self.picture)  # the last one, whether or not the browser kept up
+        except Exception as problem:  # shown; the last picture stays
+            self.error = one_line(problem)
+        finally:  # also where the kernel ends and cancels the task
+            early = self._stopping.is_set()
+            self.stop()
+            self.button.disabled = True
+            end = FAILED.format(html.escape(self.error)) if self.error else "stopped" if early else "the end"
+            self.status.value = f"{end} · {self.frames} frames"
+
+    def _next(self) -> bool:
+        """Look at the next frame, and show it when it is due; False at the end."""
+        frame, at = next(self.video, (None, 0.0))
+        picture = None if frame is None else self._looker(frame, at)
+        if picture is None:
+            return False
+        if not self.video.live:
+            now = time.monotonic()
+            # Where finding takes longer than a frame lasts, the video is slow; it does not run faster afterwards.
+            self._begin = max(self._begin, now - at)
+            self._stopping.wait(max(0.0, self._begin + at - now))
+        if self.screen.free:
+            self.screen.show(picture)
+        self.frames += 1
+        return True
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        self._times.append(now)
+        while now - self._times[0] > SECOND:
+            self._times.popleft()
+        if now - self._told < TELL:
+            return
+        self._told = now
+        rate = (len(self._times) - 1) / max(now - self._times[0], 1e-3)
+        number = f"frame {self.frames}" + (f" of {self.video.count}" if self.video.count else "")
+        faces = f"{len(self.faces)} face" + "s" * (len(self.faces) != 1)
+        self.status.value = f"{number} · {rate:.1f} frames/s · {faces}"
+
+
+_watched: Watch | None = None  # the one that plays
+
+
+def watch(
+    source: int | str | Path | Iterable[np.ndarray],
+    find: Find,
+    overlays: Sequence[str] = tuple(OVERLAYS),
+    open_overlay: Callable[[str], Overlay] = open_overlay,
+    *,
+    rate: float = RATE,
+) -> Watch:
+    """Play the kernel's own camera, a video file or pictures in the notebook, with what `find` finds drawn on them.
+
+    `source` and `rate` are those of `Video`; `find`, `overlays` and `open_overlay` those of `BrowserCamera`. A camera
+    shows its newest picture, a file every one at its own rate, or slower where finding takes longer. Other cells run
+    beside it. One plays at a time: what an earlier call still plays is stopped, so that its camera is free again.
+    Raises `CourseError` where the source cannot be opened, or where no notebook is there to play in.
+    """
+    global _watched
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise CourseError("watch plays in a notebook; elsewhere use `flcourse webcam`") from None
+    if _watched is not None:
+        _watched.stop()
+    looker = Looker(find, overlays, open_overlay)
+    looker.reset()
+    _watched = Watch(Video(source, rate), looker)
+    return _watched
+
+
+def film_strip(
+    source: str | Path | Iterable[np.ndarray],
+    find: Find,
+    overlay: Overlay | None = None,
+    *,
+    seconds: Sequence[float] = (0, 1, 2, 3),
+    rate: float = RATE,
+    title: str = "",
+) -> Figure:
+    """A figure of a video's frames at some `seconds`, beside each other, with what `find` finds drawn on them.
+
+    `overlay` draws (default: points). Every frame up to the last of them is looked at, as when it plays, so that a
+    tracker does here what it does live; each time stands for the first frame at or after it. Times beyond the video's
+    end are left out. Raises `CourseError` where the source cannot be read, or where all times are beyond its end.
+    """
+    looker = Looker(find, ["strip"], lambda _name: overlay or open_overlay("points"))
+    looker.reset()
+    wanted, pictures, titles = deque(sorted(seconds)), [], []
+    with Video(source, rate) as video:
+        for frame, at in video:
+            picture = looker(frame, at)
+            while wanted and at >= wanted[0] - 0.5 / video.rate:
+                wanted.popleft()
+                pictures.append(picture)
+                titles.append(f"{at:.1f} s")
+            if not wanted:
+                break
+    if not pictures:
+        raise CourseError(f"{video.name}: no frame at {', '.join(f'{at:g}' for at in seconds)} s, it is shorter")
+    columns = min(len(pictures), COLUMNS)
+    figure = gallery(pictures, titles, columns=columns, size=STRIP, title=title)
+    height, width = pictures[0].shape[:2]
+    rows = -(-len(pictures) // columns)
+    figure.set_figheight(rows * (STRIP * height / width + TITLE) + (TITLE if title else 0))  # frames are not square
+    return figure
