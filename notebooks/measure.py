@@ -31,7 +31,7 @@ from flcourse.recipes import RECIPES, Recipe, ablation, load_network, train_land
 from flcourse.train import Device, choose_device
 
 MEASURED = Path(flcourse.weights.__file__).parent / "measured.json"
-ABLATION = {"width": 0.25, "epochs": 10}  # small, so that a row takes four minutes
+ABLATION = {"width": 0.25, "epochs": 10}  # small, so that a row takes five minutes
 DRAWN_FACES = 6_000
 LIGHT = 0.375  # width of the network that drawn faces train: it ships in less than 8 MB
 FEW = 200  # real faces, for the worth of drawn ones
@@ -79,9 +79,9 @@ class Experiment:
 
 
 EXPERIMENTS = {
-    "course_15": Experiment("course recipe, 15 minutes", recipe("course", 20), test=True),
-    "course_40": Experiment("course recipe, 40 minutes", recipe("course", 50), test=True),
-    "original_15": Experiment("original recipe at 112 px, half width, 15 minutes", recipe("original", 20), test=True),
+    "course_15": Experiment("course recipe, 20 epochs", recipe("course", 20), test=True),
+    "course_40": Experiment("course recipe, 50 epochs", recipe("course", 50), test=True),
+    "original_15": Experiment("original recipe at 112 px and half width, 20 epochs", recipe("original", 20), test=True),
     **{f"ablation_{i}": Experiment(name, row) for i, (name, row) in enumerate(ablation(**ABLATION).items())},
     "ablation_wing": Experiment(
         "Wing loss instead of smooth L1", replace(ablation(**ABLATION)["smooth L1 instead of MSE"], loss="wing")

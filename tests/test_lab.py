@@ -330,3 +330,41 @@ def test_augmentation_explorer_follows_its_controls(face_widgets):
     expect(picture).not_to_have_attribute("src", before)
     assert face_widgets.evaluate("explorer.status.value") == ""
     assert explorer.evaluate("element => element.scrollWidth <= element.clientWidth")
+
+
+TRAINING_CELLS = [
+    """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from flcourse.data.ibug import read_imglab
+from flcourse.recipes import RECIPES
+from flcourse.show.training import LiveTraining
+
+sys.path.insert(0, TESTS)
+from toys import toy_set
+
+faces, course = read_imglab(toy_set(Path("training"), 40)), RECIPES["course"]
+endless = replace(course, size=48, width=0.05, config=replace(course.config, epochs=10**5, batch_size=8))
+training = LiveTraining(faces, endless, Path("training/run"))
+training""",
+]
+
+
+def test_a_training_is_watched_and_stopped(folder, open_notebook):
+    tests = f"TESTS = {str(Path(__file__).parent)!r}"
+    notebook = new_notebook(cells=[new_code_cell(source.strip()) for source in (tests, *TRAINING_CELLS)])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, folder / "notebooks" / "training.ipynb")
+    with open_notebook("training.ipynb") as opened:
+        opened.run_all()
+        picture = opened.page.locator(".jp-OutputArea img").last
+        opened.wait_for_python("len(training.history) >= 2", 90)
+        before = picture.get_attribute("src")
+        expect(picture).not_to_have_attribute("src", before, timeout=60_000)  # drawn anew while it trains
+        opened.page.get_by_role("button", name="Stop").click()
+        opened.wait_for_python("training.status.value.startswith('stopped')", 60)
+        assert opened.evaluate("training.status.value") == "stopped; the checkpoint is kept"
+        assert opened.evaluate("len(training.result()[1])") >= 2
+        assert opened.evaluate("Path('training/run/last.pt').exists()")
+        assert not opened.errors()

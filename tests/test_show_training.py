@@ -38,7 +38,7 @@ def test_it_trains_shows_and_gives_the_best_network(faces, tmp_path, monkeypatch
     assert training.status.value == "done"
     assert training.progress.value == 1
     assert training.button.disabled
-    assert training.image.value.startswith(b"\x89PNG")
+    assert bytes(training.image.value).startswith(b"\x89PNG")
     left, right = training.figure.axes
     drawn = left.lines[0].get_xdata()
     assert len(drawn) == len(training.losses) == 8  # 40 faces, 4 or so held out, batches of 8: four an epoch
