@@ -224,7 +224,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, astronaut_xml, tmp_path, 
         ),
         (["detect", tmp_path / "gone.jpg", "--detector", "haar"], "gone.jpg: No such file"),
         (["detect", tmp_path / "text.png", "--detector", "haar"], "text.png: not a picture"),
-        (["detect", png, "--weights", "nobody"], "nobody: neither shipped weights (xception) nor an .onnx file"),
+        (["detect", png, "--weights", "nobody"], "nobody: neither shipped weights (drawn, xception) nor an .onnx file"),
         (["export", "--weights", tmp_path / "gone.pt", "--onnx", tmp_path / "x.onnx"], "gone.pt: No such file"),
         (["export", "--weights", tmp_path / "gone.pt"], "nothing to write"),
     ]
