@@ -5,6 +5,7 @@ pixels wide spans -0.5 ... W - 0.5. A map between frames is a (2, 3) matrix, as 
 and points always move by the same numbers.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +69,18 @@ class Box(NamedTuple):
     def around(cls, centre: tuple[float, float], side: float) -> "Box":
         """The square box of a centre and a side, the inverse of `centre` and `side`."""
         return cls(centre[0] - (side - 1) / 2, centre[1] - (side - 1) / 2, side, side)
+
+
+def both_halves(right_half: Mapping[int, Sequence[float]]) -> np.ndarray:
+    """A head's 68 points (68, 3) from those of the person's right half and the middle line, index -> (x, y, z).
+
+    The left half is their mirror image at x = 0.
+    """
+    points = np.zeros((N_POINTS, 3))
+    for index, point in right_half.items():
+        points[MIRROR[index]] = np.multiply(point, (-1, 1, 1))
+        points[index] = point
+    return points
 
 
 def tight_box(points: np.ndarray) -> Box:

@@ -22,11 +22,11 @@ import torch
 import flcourse.weights
 from flcourse import metrics
 from flcourse.apps.evaluate import predict
-from flcourse.data.ibug import IBUG_TEST, IBUG_TRAIN, Face, read_imglab
+from flcourse.data.ibug import IBUG_TEST, IBUG_TRAIN, Face, read_imglab, split_faces
 from flcourse.data.sources import fetch_drawn_faces
 from flcourse.errors import CourseError
 from flcourse.files import atomic_write, find_file
-from flcourse.points import N_POINTS, PARTS
+from flcourse.points import N_POINTS, PARTS, apply, crop_matrix
 from flcourse.recipes import RECIPES, Recipe, ablation, load_network, train_landmarks
 from flcourse.train import Device, choose_device
 
@@ -117,9 +117,6 @@ def figures(weights: str, boxes: str = "file") -> dict:
 
 def mean_shape_error() -> float:
     """The NME on held-out faces of one shape for all, placed by the box: what a network must at least beat."""
-    from flcourse.data.ibug import split_faces
-    from flcourse.points import apply, crop_matrix
-
     train_faces, val_faces = split_faces(real_faces(), 0.1)
     crops = [np.stack([apply(f.points, crop_matrix(f.box, 112)) for f in part]) for part in (train_faces, val_faces)]
     return float(metrics.nme(np.broadcast_to(crops[0].mean(axis=0), (len(val_faces), N_POINTS, 2)), crops[1]).mean())

@@ -14,7 +14,7 @@ import numpy as np
 from flcourse.errors import CourseError
 from flcourse.metrics import eye_distance
 from flcourse.pictures import warp
-from flcourse.points import MIRROR, N_POINTS, PARTS
+from flcourse.points import N_POINTS, PARTS, both_halves
 
 # An average head, hand-built in round numbers (outer eye corners 84 mm apart, eyes to chin 107 mm): millimetres, x to
 # the picture's right, y down, z towards the viewer, from between the eyes. The person's right half and the middle line.
@@ -28,16 +28,7 @@ _RIGHT_HALF = {
     **{62: (0, 65, 15), 66: (0, 66, 15), 67: (-7, 66, 14)},
 }
 
-
-def _both_halves() -> np.ndarray:
-    points = np.zeros((N_POINTS, 3))
-    for index, point in _RIGHT_HALF.items():
-        points[MIRROR[index]] = np.multiply(point, (-1, 1, 1))
-        points[index] = point
-    return points
-
-
-HEAD = _both_halves()  # (68, 3) mm: a calm face, eyes open, mouth closed
+HEAD = both_halves(_RIGHT_HALF)  # (68, 3) mm: a calm face, eyes open, mouth closed
 HEAD.setflags(write=False)
 
 # --- openness, smile, brows: pure functions of points (..., 68, 2) ---

@@ -14,7 +14,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from flcourse.points import MIRROR, N_POINTS, PARTS
+from flcourse.points import N_POINTS, PARTS, both_halves
 
 # The points of the person's right half and of the middle line; the left half is their mirror image.
 _RIGHT_HALF = {
@@ -30,16 +30,7 @@ _RIGHT_HALF = {
     **{60: (-21, 66.5, 5), 61: (-7, 64.9, 14), 62: (0, 65.5, 15.5), 66: (0, 65.9, 15.5), 67: (-7, 65.5, 14)},
 }
 
-
-def _both_halves() -> np.ndarray:
-    points = np.zeros((N_POINTS, 3))
-    for index, point in _RIGHT_HALF.items():
-        points[MIRROR[index]] = np.multiply(point, (-1, 1, 1))
-        points[index] = point
-    return points
-
-
-NEUTRAL = _both_halves()  # (68, 3) mm: the average person, eyes open, mouth closed, no expression
+NEUTRAL = both_halves(_RIGHT_HALF)  # (68, 3) mm: the average person, eyes open, mouth closed, no expression
 NEUTRAL.setflags(write=False)
 
 # Further places on the skin of the right half and the middle, which give the surface its relief between the points.
