@@ -10,9 +10,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Error, expect, sync_playwright
 
 START, KERNEL, RUN = 90, 90, 240  # seconds at most, on a busy machine: the server, a kernel, one notebook
@@ -101,6 +104,13 @@ def wait_for_server(url, server, log):
             return
         time.sleep(0.2)
     pytest.fail(f"JupyterLab did not start within {START} s:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def write_notebook(path: Path, cells: Iterable[str]) -> None:
+    """Write a notebook of code cells with these sources, for this Python."""
+    notebook = new_notebook(cells=[new_code_cell(source.strip()) for source in cells])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
 
 
 class Notebook:

@@ -4,11 +4,9 @@ import base64
 import re
 
 import cv2
-import nbformat
 import numpy as np
 import pytest
-from browser import Notebook, browser, jupyterlab
-from nbformat.v4 import new_code_cell, new_notebook
+from browser import Notebook, browser, jupyterlab, write_notebook
 from playwright.sync_api import expect
 
 from flcourse.data.videos import Pose, film
@@ -84,9 +82,7 @@ def notebook(folder):
     (folder / "scene.y4m").write_bytes(b"YUV4MPEG2 W640 H480 F30:1 Ip A1:1 C420jpeg\n" + 2 * frame)
     flags = "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={folder / 'scene.y4m'}"
     with browser(*flags) as chromium, jupyterlab(folder) as url:
-        notebook = new_notebook(cells=[new_code_cell(source.strip()) for source in CELLS])
-        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(notebook, folder / "notebooks" / "live.ipynb")
+        write_notebook(folder / "notebooks" / "live.ipynb", CELLS)
         with Notebook(chromium, url, "live.ipynb", folder) as opened:
             opened.page.evaluate(TRACKS)
             opened.page.context.grant_permissions(["camera"])

@@ -5,11 +5,9 @@ import shutil
 from pathlib import Path
 
 import cv2
-import nbformat
 import numpy as np
 import pytest
-from browser import Notebook, browser, jupyterlab
-from nbformat.v4 import new_code_cell, new_notebook
+from browser import Notebook, browser, jupyterlab, write_notebook
 from playwright.sync_api import expect
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
@@ -75,9 +73,7 @@ def open_notebook(folder):
 @pytest.fixture(scope="module")
 def toys(folder, open_notebook):
     """A notebook with two views of one pad, a pad whose recogniser fails, and an explorer."""
-    notebook = new_notebook(cells=[new_code_cell(source.strip()) for source in CELLS])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, folder / "notebooks" / "toys.ipynb")
+    write_notebook(folder / "notebooks" / "toys.ipynb", CELLS)
     with open_notebook("toys.ipynb") as opened:
         opened.run_all()
         yield opened
@@ -244,9 +240,7 @@ explorer""",
 def face_widgets(folder, open_notebook):
     """A notebook with an annotator of a picture with three white spots, and an explorer of a toy face."""
     tests = f"TESTS = {str(Path(__file__).parent)!r}"  # where the toys are
-    notebook = new_notebook(cells=[new_code_cell(source.strip()) for source in (tests, *FACE_CELLS)])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, folder / "notebooks" / "faces.ipynb")
+    write_notebook(folder / "notebooks" / "faces.ipynb", [tests, *FACE_CELLS])
     with open_notebook("faces.ipynb") as opened:
         opened.run_all()
         yield opened
@@ -353,9 +347,7 @@ training""",
 
 def test_a_training_is_watched_and_stopped(folder, open_notebook):
     tests = f"TESTS = {str(Path(__file__).parent)!r}"
-    notebook = new_notebook(cells=[new_code_cell(source.strip()) for source in (tests, *TRAINING_CELLS)])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, folder / "notebooks" / "training.ipynb")
+    write_notebook(folder / "notebooks" / "training.ipynb", [tests, *TRAINING_CELLS])
     with open_notebook("training.ipynb") as opened:
         opened.run_all()
         picture = opened.page.locator(".jp-OutputArea img").last
