@@ -69,3 +69,15 @@ def summary(predicted: np.ndarray, true: np.ndarray, boxes: Sequence[Box]) -> di
         "auc10": auc(errors, 10),
         "within15of299": float(within_radius(predicted, true, boxes).mean()),
     }
+
+
+def reliability(chance: np.ndarray, right: np.ndarray, bins: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Answers sorted into `bins` of equal width by their `chance` (N,) in [0, 1]: mean chance, share right, number.
+
+    `right` (N,) says which were; bins without an answer are left out. A calibrated chance equals the share.
+    """
+    index = np.minimum((chance * bins).astype(int), bins - 1)
+    count = np.bincount(index, minlength=bins)
+    there = count > 0
+    mean, share = (np.bincount(index, weights=w, minlength=bins)[there] / count[there] for w in (chance, right))
+    return mean, share, count[there]

@@ -274,23 +274,32 @@ def soft_argmax(logits: Tensor, ring: int) -> Tensor:
     return torch.stack([x, y], dim=2)
 
 
-# Within this many cells of its mean, a map that is as sharp as training asks for has 95.6 % of its probability.
-CONFIDENCE_CELLS = 2.5
+class Calibration(NamedTuple):
+    """What makes a chance of the sharpness of a network's maps: logistic regression, see `calibration.calibrate`."""
+
+    slope: float
+    bias: float
 
 
-def confidence(output: Landmarks, ring: int = HeatmapHead.RING) -> Tensor:
-    """How sure a heatmap network is of each crop, (N,) in [0, 1].
+def log_spread(output: Landmarks, ring: int = HeatmapHead.RING) -> Tensor:
+    """How far the maps' probability lies from its own mean: the log of the mean square in cells, of N crops (N,).
 
-    The part of each map's probability that lies near its own mean, averaged over the 68 maps: sharp single peaks give
-    almost 1, maps that are blurred or have several peaks give less. It is not calibrated: not a probability.
+    Averaged over the 68 maps. Sharp single peaks have little spread, blurred maps or those with several peaks much.
     """
     height, width = output.logits.shape[2:]
-    x = cell_centres(width, ring, output.logits) - output.points01[..., :1]  # (N, 68, w)
-    y = cell_centres(height, ring, output.logits) - output.points01[..., 1:]  # (N, 68, h)
-    x, y = x * (width - 2 * ring), y * (height - 2 * ring)  # in cells
-    near = x[:, :, None, :] ** 2 + y[:, :, :, None] ** 2 <= CONFIDENCE_CELLS**2  # (N, 68, h, w)
-    probabilities = output.logits.flatten(2).softmax(dim=2).view_as(near)
-    return (probabilities * near).sum(dim=(2, 3)).mean(dim=1)
+    probabilities = output.logits.flatten(2).softmax(dim=2).unflatten(2, (height, width))
+    x = (cell_centres(width, ring, output.logits) - output.points01[..., :1]) * (width - 2 * ring)  # (N, 68, w), cells
+    y = (cell_centres(height, ring, output.logits) - output.points01[..., 1:]) * (height - 2 * ring)
+    square = (probabilities.sum(dim=2) * x**2).sum(dim=2) + (probabilities.sum(dim=3) * y**2).sum(dim=2)  # (N, 68)
+    return square.clamp(min=1e-6).log().mean(dim=1)
+
+
+def confidence(output: Landmarks, calibration: Calibration) -> Tensor:
+    """The chance that a heatmap network's points are right (an NME of at most 8 %) on each crop, (N,) in [0, 1].
+
+    As far as `calibration` was measured for this network, and on crops like those it was measured on.
+    """
+    return torch.sigmoid(calibration.bias - calibration.slope * log_spread(output))
 
 
 class Xception(nn.Module):
@@ -313,3 +322,23 @@ class Xception(nn.Module):
     def forward(self, x: Tensor) -> Landmarks:
         stride16, stride8 = self.entry(x)
         return self.head(self.exit(self.middle(stride16)), stride8)
+
+
+def with_middle_blocks(weights: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
+    """An `Xception`'s weights with `blocks` of its middle blocks left, evenly spaced; all where it has no more.
+
+    A residual block only adds to what passes through, so a network works on, a little worse, without some of them
+    (Veit, Wilber and Belongie, "Residual Networks Behave Like Ensembles", 2016), and soon relearns what they did.
+    """
+    prefix = "middle."
+    there = sorted({int(name.split(".")[1]) for name in weights if name.startswith(prefix)})
+    kept = [there[i * len(there) // blocks] for i in range(blocks)] if blocks <= len(there) else there
+    new = {}
+    for name, value in weights.items():
+        if name.startswith(prefix):
+            old, rest = name.removeprefix(prefix).split(".", 1)
+            if int(old) not in kept:
+                continue
+            name = f"{prefix}{kept.index(int(old))}.{rest}"
+        new[name] = value
+    return new

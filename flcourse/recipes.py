@@ -3,17 +3,12 @@
 import json
 import math
 import os
-import tempfile
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F
-from onnx import numpy_helper
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -21,8 +16,13 @@ from flcourse import metrics
 from flcourse.data.augment import Augment
 from flcourse.data.ibug import Face, FaceDataset, split_faces
 from flcourse.errors import CourseError
-from flcourse.files import atomic_write
-from flcourse.nets import HeatmapHead, Landmarks, RegressionHead, Xception, cell_centres, confidence
+from flcourse.nets import (
+    HeatmapHead,
+    Landmarks,
+    Xception,
+    cell_centres,
+    with_middle_blocks,
+)
 from flcourse.points import CROP_SCALE, OUTER_EYE_CORNERS
 from flcourse.train import Config, Device, Task, fit, read_checkpoint
 
@@ -52,6 +52,7 @@ class Recipe:
     loss: str  # a key of `LOSSES`
     config: Config
     augment: Augment
+    middle_blocks: int = 8  # of the network; the paper's eight
     val_fraction: float = 0.1  # of the photographs, held out of the training file to pick the best checkpoint
 
     def __post_init__(self) -> None:
@@ -63,7 +64,11 @@ class Recipe:
     def network(self) -> Xception:
         """A network with random weights drawn from the recipe's seed."""
         torch.manual_seed(self.config.seed)
-        return Xception(width=self.width, head=self.head)
+        return Xception(width=self.width, head=self.head, middle_blocks=self.middle_blocks)
+
+    def task(self) -> Task:
+        """What its network learns: points, by the recipe's loss; the best checkpoint has the least NME."""
+        return Task(LOSSES[self.loss], measure_points, best="nme", higher_is_better=False)
 
     def describe(self) -> dict:
         """The recipe as plain nested values, as checkpoints store it."""
@@ -164,7 +169,7 @@ def heatmap_loss(output: Landmarks, points01: Tensor) -> Tensor:
     """Smooth L1 of the points, plus the divergence of each map from a Gaussian about the true point.
 
     The second term is Nibali et al.'s regulariser (2018), with Kullback-Leibler instead of Jensen-Shannon: it keeps
-    every map one sharp peak, which also is what makes `nets.confidence` mean something. Points beyond the maps have
+    every map one sharp peak, whose width tells how sure the network is (`nets.confidence`). Points beyond the maps have
     only the first term.
     """
     ring = HeatmapHead.RING
@@ -214,7 +219,8 @@ def train_landmarks(
 ) -> tuple[Xception, list[dict]]:
     """Train a landmark network on `faces` by a recipe, a part of them held out; see `train.fit` for what is written.
 
-    `start` gives the first weights instead of random ones; `options` go to `fit` (`resume`, `workers`, `stop`, ...).
+    `start` gives the first weights instead of random ones; where it has more middle blocks than the recipe, some of
+    them are left out. `options` go to `fit` (`resume`, `workers`, `stop`, ...).
     Returns the network with its last weights and the history. Raises `CourseError` where `start` is of another shape.
     """
     train_faces, val_faces = split_faces(faces, recipe.val_fraction, recipe.config.seed)
@@ -224,15 +230,24 @@ def train_landmarks(
     model = recipe.network()
     if start is not None:
         try:
-            model.load_state_dict(start.state_dict())
+            model.load_state_dict(with_middle_blocks(start.state_dict(), recipe.middle_blocks))
         except RuntimeError as error:
             raise CourseError(
-                f"the first weights are not of this network, expected width={recipe.width} and head={recipe.head!r}"
+                f"the first weights are not of this network, expected width={recipe.width}, head={recipe.head!r} "
+                f"and at least {recipe.middle_blocks} middle blocks"
             ) from error
-    task = Task(LOSSES[recipe.loss], measure_points, best="nme", higher_is_better=False)
     describe = {"recipe": recipe.describe(), "faces": [len(train_faces), len(val_faces)]}
     history = fit(
-        model, task, train_set, val_set, recipe.config, out, describe=describe, device=device, progress=show, **options
+        model,
+        recipe.task(),
+        train_set,
+        val_set,
+        recipe.config,
+        out,
+        describe=describe,
+        device=device,
+        progress=show,
+        **options,
     )
     return model, history
 
@@ -255,7 +270,8 @@ def load_network(path: str | os.PathLike) -> tuple[Xception, dict]:
         metadata, state = _read_safetensors(path)
     try:
         recipe = metadata["recipe"]
-        network = Xception(width=float(recipe["width"]), head=recipe["head"])
+        blocks = int(recipe.get("middle_blocks", 8))  # weights from before this could be chosen do not say
+        network = Xception(width=float(recipe["width"]), head=recipe["head"], middle_blocks=blocks)
     except (KeyError, TypeError, ValueError) as error:
         raise CourseError(f"{path}: holds weights, but not of one of flcourse's landmark networks") from error
     try:
@@ -275,69 +291,3 @@ def _read_safetensors(path: Path) -> tuple[dict, dict[str, Tensor]]:
             return metadata, {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise CourseError(f"{path}: truncated, or not a safetensors file; not loaded") from error
-
-
-class _Exported(nn.Module):
-    """The network with the two outputs that the using wing reads."""
-
-    def __init__(self, network: Xception) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
-        output = self.network(crops)
-        if output.logits is None:
-            return (output.points01,)
-        return output.points01, confidence(output)
-
-
-def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = False) -> None:
-    """Write the network as ONNX: `crops` (N, 1, size, size) in [-1, 1] -> `points01` (N, 68, 2), `confidence` (N,).
-
-    `metadata` goes into the file's metadata under `flcourse`, as JSON; a regression network has no `confidence`.
-    With `half` the weights are stored in float16 and cast to float32 on loading: half the size, the same speed.
-    """
-    size = metadata["recipe"]["size"]
-    outputs = ["points01"] if isinstance(network.head, RegressionHead) else ["points01", "confidence"]
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        program = torch.onnx.export(
-            _Exported(network.eval()),
-            (torch.zeros(2, 1, size, size),),  # two, because the exporter takes a batch of one for a constant
-            input_names=["crops"],
-            output_names=outputs,
-            dynamic_shapes=({0: torch.export.Dim("faces")},),
-            dynamo=True,
-            verbose=False,
-        )
-        raw = Path(folder) / "network.onnx"
-        program.save(raw)
-        model = onnx.load(raw)
-    _strip(model)
-    if half:
-        _store_half(model)
-    model.metadata_props.add(key="flcourse", value=json.dumps(metadata))
-    onnx.checker.check_model(model)
-    atomic_write(path, model.SerializeToString())
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove what the exporter notes of the Python code behind every node, with the paths of this machine."""
-    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
-    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-
-
-def _store_half(model: onnx.ModelProto) -> None:
-    """Replace every large float32 initialiser by a float16 one and a Cast, which ONNX Runtime folds on loading."""
-    casts = []
-    for tensor in model.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype == np.float32 and values.size >= 1024:
-            name = tensor.name
-            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
-            casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)

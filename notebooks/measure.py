@@ -1,4 +1,4 @@
-"""Train and measure what notebook 05 and the model card state, on the real iBUG 300-W set (for contributors).
+"""Train and measure what notebook 05 states, on the real iBUG 300-W set (for contributors).
 
     .venv/bin/python notebooks/measure.py --list
     .venv/bin/python notebooks/measure.py course_15 original_15 ...
@@ -12,7 +12,7 @@ import argparse
 import json
 import platform
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from flcourse.apps.evaluate import predict
 from flcourse.data.ibug import IBUG_TEST, IBUG_TRAIN, Face, read_imglab, split_faces
 from flcourse.data.sources import fetch_drawn_faces
 from flcourse.errors import CourseError
+from flcourse.face.landmarker import FaceLandmarks
 from flcourse.files import atomic_write, find_file
 from flcourse.points import N_POINTS, PARTS, apply, crop_matrix
 from flcourse.recipes import RECIPES, Recipe, ablation, load_network, train_landmarks
@@ -99,8 +100,12 @@ EXPERIMENTS = {
 
 
 def figures(weights: str, boxes: str = "file") -> dict:
-    """NME and more of a network on the test faces, with every face's NME and every part's mean error."""
-    faces, found, how = predict(real(IBUG_TEST), weights, boxes)
+    """NME and more of a network on the test faces."""
+    return summarise(*predict(real(IBUG_TEST), weights, boxes))
+
+
+def summarise(faces: Sequence[Face], found: Sequence[FaceLandmarks], how: dict) -> dict:
+    """What `predict` gave, as figures, with every face's NME and every part's mean error."""
     predicted = np.stack([landmarks.points for landmarks in found])
     true = np.stack([face.points for face in faces])
     summary = metrics.summary(predicted, true, [face.box for face in faces])
@@ -108,7 +113,7 @@ def figures(weights: str, boxes: str = "file") -> dict:
     return {
         "faces": how["faces"],
         "missed": how["missed"],
-        "boxes": boxes,
+        "boxes": how["boxes"],
         **{name: round(value, 3) for name, value in summary.items()},
         "parts": {name: round(100 * float(distances[:, list(part)].mean()), 2) for name, part in PARTS.items()},
         "errors": [round(float(value), 2) for value in np.sort(metrics.nme(predicted, true))],
@@ -165,15 +170,13 @@ def main() -> None:
     if args.list or not args.names:
         for name, experiment in EXPERIMENTS.items():
             print(f"{name:14} {experiment.about}")
-        print("shipped        the shipped network, all boxes\nmean_shape     one shape for all faces")
+        print("mean_shape     one shape for all faces")
         return
-    if unknown := set(args.names) - {*EXPERIMENTS, "shipped", "mean_shape"}:
+    if unknown := set(args.names) - {*EXPERIMENTS, "mean_shape"}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; --list says what there is")
     for name in args.names:
         with choose_device("cpu") as device:
-            if name == "shipped":
-                record = {boxes: figures("xception", boxes) for boxes in ("file", "tight", "yunet", "ssd", "haar")}
-            elif name == "mean_shape":
+            if name == "mean_shape":
                 record = round(mean_shape_error(), 2)
             else:
                 record = run(name, args.runs, device)

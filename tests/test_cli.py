@@ -52,7 +52,19 @@ def assert_on_the_astronauts_face(points: np.ndarray, shift: float = 0) -> None:
 def test_help_is_quick_and_imports_nothing_heavy():
     code = "import sys, flcourse.apps.cli as c; c.build_parser(); print({'numpy', 'torch', 'cv2'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
-    for command in ("demo", "detect", "data", "train", "evaluate", "fit-boxes", "export", "webcam", "app"):
+    for command in (
+        "demo",
+        "detect",
+        "data",
+        "train",
+        "evaluate",
+        "calibrate",
+        "fit-boxes",
+        "bench",
+        "export",
+        "webcam",
+        "app",
+    ):
         assert command in flcourse("--help").stdout
         assert f"flcourse {command}" in flcourse(command, "--help").stdout
 

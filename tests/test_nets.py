@@ -8,6 +8,7 @@ from torch import nn
 
 from flcourse.nets import (
     MLP,
+    Calibration,
     ConvBlock,
     DigitCNN,
     Landmarks,
@@ -17,8 +18,10 @@ from flcourse.nets import (
     SeparableConv2d,
     Xception,
     confidence,
+    log_spread,
     scaled,
     soft_argmax,
+    with_middle_blocks,
 )
 
 
@@ -65,7 +68,7 @@ def test_heatmap_head_keeps_stride_16_and_gives_maps_at_stride_8():
     assert features.shape == (2, 512, 7, 7)
     output = network.head(features, stride8)
     assert output.logits.shape == (2, 68, 16, 16)  # 14 and a ring
-    assert output.points01.shape == (2, 68, 2) and confidence(output).shape == (2,)
+    assert output.points01.shape == (2, 68, 2) and log_spread(output).shape == (2,)
 
 
 @pytest.mark.parametrize("inner, outer", [(64, 128), (728, 728)])
@@ -112,12 +115,38 @@ def test_soft_argmax_finds_a_peak_to_a_fraction_of_a_cell(x, y):
 
 def test_confidence_falls_where_maps_blur_or_split():
     def of(logits: torch.Tensor) -> float:
-        return confidence(Landmarks(soft_argmax(logits, 1), logits)).item()
+        return confidence(Landmarks(soft_argmax(logits, 1), logits), Calibration(slope=17.6, bias=16.1)).item()
 
-    sharp, blurred = of(gaussian_logits(0.5, 0.5)), of(gaussian_logits(0.5, 0.5, sigma=3))
-    split = of(torch.logaddexp(gaussian_logits(0.3, 0.5), gaussian_logits(0.7, 0.5)))
-    assert sharp == pytest.approx(0.956, abs=0.03)  # 1 - exp(-2.5**2 / 2), as CONFIDENCE_CELLS says
-    assert blurred < 0.5 and split < 0.5 and of(torch.zeros(1, 68, 16, 16)) < 0.2
+    peak, wide = gaussian_logits(0.5, 0.5), gaussian_logits(0.5, 0.5, sigma=3)
+    two = torch.logaddexp(gaussian_logits(0.3, 0.5), gaussian_logits(0.7, 0.5))
+    assert of(peak) > 0.9  # as sharp as training asks for
+    assert max(of(wide), of(two), of(torch.zeros(1, 68, 16, 16))) < 0.01
+    # The spread is the variance in x and in y together, in cells: twice 1 cell, and 2.8 cells apart from the mean.
+    spread = [log_spread(Landmarks(soft_argmax(logits, 1), logits)).exp().item() for logits in (peak, two)]
+    assert spread == pytest.approx([2, 2 + (0.2 * 14) ** 2], rel=0.01)
+
+
+def test_a_calibration_turns_spread_into_a_chance():
+    logits = torch.cat([gaussian_logits(0.5, 0.5), gaussian_logits(0.4, 0.6, sigma=2)])
+    output = Landmarks(soft_argmax(logits, 1), logits)
+    chance = confidence(output, Calibration(slope=2.0, bias=1.0))
+    assert torch.allclose(chance, 1 / (1 + torch.exp(2 * log_spread(output) - 1)))
+
+
+@torch.inference_mode()
+def test_a_deep_network_without_some_of_its_middle_blocks():
+    deep = Xception(width=0.05, middle_blocks=8).eval()
+    flat = Xception(width=0.05, middle_blocks=4).eval()
+    flat.load_state_dict(with_middle_blocks(deep.state_dict(), 4))
+    x = torch.randn(2, 1, 48, 48)
+    stride16, stride8 = deep.entry(x)
+    for i in (0, 2, 4, 6):
+        stride16 = deep.middle[i](stride16)
+    assert torch.equal(flat(x).points01, deep.head(deep.exit(stride16), stride8).points01)
+    same = with_middle_blocks(flat.state_dict(), 4)
+    assert same.keys() == flat.state_dict().keys()
+    with pytest.raises(RuntimeError, match="Missing key"):  # blocks are left out, not invented
+        deep.load_state_dict(with_middle_blocks(flat.state_dict(), 8))
 
 
 def test_gradients_reach_every_weight():

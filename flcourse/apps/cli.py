@@ -4,34 +4,47 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flcourse import __version__
 from flcourse.errors import CourseError
+
+if TYPE_CHECKING:
+    from flcourse.data.ibug import Face
+
+
+def training_faces(xml: Path | None) -> Path:
+    """The labels file that was named, else iBUG's training faces in a data folder."""
+    from flcourse.data.ibug import IBUG_TRAIN
+    from flcourse.files import data_folders, find_file
+
+    found = xml or find_file(IBUG_TRAIN)
+    if found is None:
+        raise CourseError(
+            f"{IBUG_TRAIN}: not found in {' or '.join(map(str, data_folders()))}; "
+            "fetch it with flcourse data ibug, or give --data XML"
+        )
+    return found
 
 
 def train(args: argparse.Namespace) -> None:
     """Train a landmark network; draws its curves beside the checkpoints."""
     from dataclasses import replace
 
-    from flcourse.data.ibug import IBUG_TRAIN, read_imglab
-    from flcourse.files import data_folders, find_file
+    from flcourse.data.ibug import read_imglab
     from flcourse.recipes import get_recipe, load_network, train_landmarks
     from flcourse.show.plot import save, training_curves
     from flcourse.train import choose_device
 
     recipe = get_recipe(args.recipe)
-    xml = args.data or find_file(IBUG_TRAIN)
-    if xml is None:
-        raise CourseError(
-            f"{IBUG_TRAIN}: not found in {' or '.join(map(str, data_folders()))}; "
-            "fetch it with flcourse data ibug, or give --data XML"
-        )
+    xml = training_faces(args.data)
     loop = {
         name: value for name in ("epochs", "batch_size", "lr", "seed") if (value := getattr(args, name)) is not None
     }
-    net = {name: value for name in ("size", "width") if (value := getattr(args, name)) is not None}
+    net = {name: value for name in ("size", "width", "middle_blocks") if (value := getattr(args, name)) is not None}
     recipe = replace(recipe, config=replace(recipe.config, **loop), **net)
     out = args.out or Path("runs") / args.recipe
     if (out / "last.pt").exists() and not args.resume:
@@ -57,6 +70,11 @@ def train(args: argparse.Namespace) -> None:
     if len(history) < recipe.config.epochs:
         print(f"stopped; go on with: flcourse train ... --out {out} --resume")
         return
+    if recipe.head == "heatmap":
+        try:
+            calibrate_weights(out / "best.safetensors", faces)
+        except CourseError as error:  # a first try of one epoch may be wrong everywhere; its weights still are whole
+            print(f"no confidence: {error}")
     best = min(history, key=lambda row: row["val_nme"])
     print(f"best epoch {best['epoch']}: {best['val_nme']:.2f} % of the eye distance on the held-out faces")
     print(f"weights: {out / 'best.safetensors'}, curves: {out / 'curves.png'}")
@@ -66,7 +84,9 @@ def evaluate(args: argparse.Namespace) -> None:
     """Measure a network on annotated faces."""
     from flcourse.apps.evaluate import evaluate
 
-    figures = evaluate(args.xml, args.weights, args.boxes, args.gallery, progress=sys.stderr.isatty())
+    figures = evaluate(
+        args.xml, args.weights, args.boxes, args.gallery, mirrored=args.mirrored, progress=sys.stderr.isatty()
+    )
     if args.json:
         print(json.dumps(figures, indent=1))
         return
@@ -96,7 +116,7 @@ def detect(args: argparse.Namespace) -> None:
     from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker
 
     out = args.out or (None if args.json else Path("outputs"))
-    landmarker = FaceLandmarker(args.weights or DEFAULT_WEIGHTS, detector=args.detector)
+    landmarker = FaceLandmarker(args.weights or DEFAULT_WEIGHTS, detector=args.detector, mirrored=args.mirrored)
     detect(landmarker, args.pictures, out, as_json=args.json, as_pts=args.pts)
 
 
@@ -126,20 +146,67 @@ def webcam(args: argparse.Namespace) -> None:
     webcam(landmarker, args.source, **options)
 
 
-def export(args: argparse.Namespace) -> None:
-    """Write a trained network as ONNX or as weights alone."""
+def calibrate(args: argparse.Namespace) -> None:
+    """Fit a trained network's confidence."""
+    from flcourse.data.ibug import read_imglab
+
+    if args.weights.suffix != ".safetensors":
+        raise CourseError(f"{args.weights}: expected .safetensors, as flcourse train writes them")
+    calibrate_weights(args.weights, read_imglab(training_faces(args.data)))
+
+
+def calibrate_weights(weights: Path, faces: "list[Face]") -> None:
+    """Fit the confidence of weights on what their training held out of `faces`, and write it into them."""
+    from flcourse.calibration import calibrate, held_out
     from flcourse.files import atomic_write
-    from flcourse.recipes import export_onnx, load_network
+    from flcourse.recipes import load_network
+    from flcourse.show.plot import reliability_curve, save
     from flcourse.train import pack_weights
 
-    if not (args.onnx or args.safetensors):
-        raise CourseError("nothing to write: give --onnx FILE, --safetensors FILE or both")
+    network, metadata = load_network(weights)
+    chosen = held_out(faces, metadata["recipe"])
+    found = calibrate(network, chosen, metadata["recipe"]["size"], progress=sys.stderr.isatty())
+    figures = {name: round(value, 4) for name, value in found.figures().items()}
+    metadata |= {"calibration": found.calibration._asdict(), "calibrated": figures}
+    curve = weights.with_name("confidence.png")
+    save(reliability_curve(found.chance, found.trial.right, found.trial.face), curve)
+    atomic_write(weights, pack_weights(network, metadata))
+    print(
+        f"confidence: {figures['faces']} hard crops of {len(chosen)} faces, {figures['wrong_faces']} off by over 8 %;"
+    )
+    print(f"  AUC of telling these {figures['auc']:.3f}, calibration error {figures['calibration_error']:.3f}: {curve}")
+
+
+def bench(args: argparse.Namespace) -> None:
+    """Time detectors, engines, the live loop and training."""
+    from flcourse.apps.bench import PARTS, bench, table
+
+    result = bench(
+        args.parts or PARTS, args.weights, seconds=args.seconds, compiled=args.compile, progress=sys.stderr.isatty()
+    )
+    print(json.dumps(result, indent=1) if args.json else table(result))
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a trained network as ONNX or as weights alone."""
+    from flcourse.export import drawn_crops, export_onnx, quantize_onnx
+    from flcourse.files import atomic_write
+    from flcourse.recipes import load_network
+    from flcourse.train import pack_weights
+
+    if not (args.onnx or args.safetensors or args.int8):
+        raise CourseError("nothing to write: give --onnx FILE, --int8 FILE, --safetensors FILE, or more than one")
     network, metadata = load_network(args.weights)
     if args.safetensors:
         atomic_write(args.safetensors, pack_weights(network, metadata, half=args.half))
     if args.onnx:
         export_onnx(network, metadata, args.onnx, half=args.half)
-    for path in filter(None, (args.safetensors, args.onnx)):
+    if args.int8:
+        with tempfile.TemporaryDirectory() as folder:
+            full = Path(folder) / "full.onnx"
+            export_onnx(network, metadata, full)
+            quantize_onnx(full, drawn_crops(metadata["recipe"]["size"]), args.int8)
+    for path in filter(None, (args.safetensors, args.onnx, args.int8)):
         print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
@@ -186,6 +253,10 @@ def build_parser() -> argparse.ArgumentParser:
         names = ("auto", "yunet", "ssd", "haar")
         sub.add_argument("--detector", choices=names, default="auto", help="face detector (default: the best there is)")
 
+    def mirrored_option(sub: argparse.ArgumentParser) -> None:
+        text = "also look at every face's mirror image, and take the mean: more accurate, twice the network's time"
+        sub.add_argument("--mirrored", action="store_true", help=text)
+
     sub = command(demo, "demo", "Find 68 points on the faces of a photograph and say what to do next")
     sub.add_argument(
         "pictures", nargs="*", type=Path, metavar="PICTURE", help="files or folders; default: the astronaut"
@@ -204,6 +275,7 @@ def build_parser() -> argparse.ArgumentParser:
     form = sub.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON, and with --out write NAME_faces.json too")
     form.add_argument("--pts", action="store_true", help="also write iBUG's NAME_face1.pts, ..., which count from 1")
+    mirrored_option(sub)
     sub.add_argument("--weights", metavar="W", help="a shipped name or an .onnx file")
     detector_option(sub)
 
@@ -269,6 +341,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, metavar="N")
     sub.add_argument("--size", type=int, metavar="PX", help="side of the crops")
     sub.add_argument("--width", type=float, metavar="X", help="multiplies the network's channels")
+    sub.add_argument(
+        "--middle-blocks", type=int, metavar="N", help="of the network; of deeper --weights some are left out"
+    )
     sub.add_argument("--device", help="cuda, mps or cpu; default: the first there is")
     sub.add_argument("--workers", type=int, default=0, metavar="N", help="processes that prepare data (default: 0)")
 
@@ -285,10 +360,35 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print one JSON object")
     sub.add_argument("--gallery", type=Path, metavar="DIR", help="write sheets of best, median and worst faces")
 
+    mirrored_option(sub)
+
+    sub = command(
+        calibrate,
+        "calibrate",
+        "Fit a trained network's confidence: the chance that its points are right",
+        "Learned from the faces that the training held out, and written into the weights, from which export takes it. "
+        "Training does this at its end.",
+    )
+    sub.add_argument("--weights", type=Path, required=True, metavar="W", help="best.safetensors, as train writes it")
+    sub.add_argument("--data", type=Path, metavar="XML", help="the file it was trained on (default: iBUG's)")
+
     sub = command(fit_boxes, "fit-boxes", "Fit the map from detectors' boxes to the XML's on training faces")
     sub.add_argument("xml", type=Path, metavar="XML")
     sources = ["tight", "yunet", "ssd", "haar"]
     sub.add_argument("--sources", nargs="+", choices=sources, default=sources, metavar="NAME", help=", ".join(sources))
+
+    sub = command(
+        bench,
+        "bench",
+        "Time the detectors, the engines that run the network, the live loop and training, in one run",
+        "Medians, quartiles, and ratios to each part's first row. Close other programs: what runs beside it shows.",
+    )
+    parts = ("detectors", "engines", "live", "training")
+    sub.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)} (default: all)")
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
+    sub.add_argument("--weights", type=Path, metavar="W", help="a .safetensors file (default: the shipped network)")
+    sub.add_argument("--seconds", type=float, default=2.0, metavar="S", help="for each row (default: 2)")
+    sub.add_argument("--no-compile", dest="compile", action="store_false", help="without torch.compile (a minute)")
 
     sub = command(
         export, "export", "Write a trained network as ONNX, which detect, demo and evaluate run without PyTorch"
@@ -296,6 +396,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--weights", type=Path, required=True, metavar="W", help=".safetensors or last.pt")
     sub.add_argument("--onnx", type=Path, metavar="FILE", help="the network, for --weights FILE of the other commands")
     sub.add_argument("--safetensors", type=Path, metavar="FILE", help="the weights alone, for PyTorch")
+    sub.add_argument("--int8", type=Path, metavar="FILE", help="the network with 8-bit convolutions: smaller, faster")
     sub.add_argument("--half", action="store_true", help="store the weights in half precision, cast on loading")
     return parser
 

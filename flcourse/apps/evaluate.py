@@ -13,41 +13,40 @@ from flcourse.data.ibug import Face, read_imglab
 from flcourse.errors import CourseError
 from flcourse.face.detect import BOX_MAPS, Detector, best_match, fit_box_map, open_detector
 from flcourse.face.draw import close_up
-from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks
+from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks, Network, OnnxNetwork
 from flcourse.pictures import read_picture, write_picture
 from flcourse.points import Box, BoxMap, tight_box
 
 BOX_SOURCES = ("file", "tight", "yunet", "ssd", "haar")
 
 
-class TorchLandmarker(FaceLandmarker):
-    """`FaceLandmarker` on a PyTorch checkpoint: the same crops, the network run by torch."""
+class TorchNetwork:
+    """A PyTorch checkpoint as a `face.landmarker.Network`."""
 
     engine = "torch"
 
     def __init__(self, path: Path) -> None:
-        import torch
-
-        from flcourse.nets import confidence
+        from flcourse.export import Exported
         from flcourse.recipes import load_network
 
         network, metadata = load_network(path)
-        self.name, self.size, self.detector = str(path), metadata["recipe"]["size"], None
+        self.name, self.size = str(path), metadata["recipe"]["size"]
+        self._network = Exported(network, metadata)
 
-        def run(crops: np.ndarray) -> dict[str, np.ndarray]:
-            with torch.inference_mode():
-                output = network(torch.from_numpy(crops))
-                found = {"points01": output.points01.numpy()}
-                return found if output.logits is None else found | {"confidence": confidence(output).numpy()}
+    def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Network`."""
+        import torch
 
-        self._run = run
+        with torch.inference_mode():
+            answers = self._network(torch.from_numpy(crops))
+        return {name: answer.numpy() for name, answer in zip(self._network.outputs, answers, strict=True)}
 
 
-def open_landmarker(weights: str | None) -> FaceLandmarker:
-    """The landmarker for `--weights`: a shipped name, an `.onnx` file, a `.safetensors` file or a `last.pt`."""
+def open_network(weights: str | None) -> Network:
+    """The network for `--weights`: a shipped name, an `.onnx` file, a `.safetensors` file or a `last.pt`."""
     if weights and Path(weights).suffix in (".pt", ".safetensors"):
-        return TorchLandmarker(Path(weights))
-    return FaceLandmarker(weights or DEFAULT_WEIGHTS, detector=None)
+        return TorchNetwork(Path(weights))
+    return OnnxNetwork(weights or DEFAULT_WEIGHTS)
 
 
 def detected_box(detector: Detector, picture: np.ndarray, face: Face) -> Box | None:
@@ -57,17 +56,18 @@ def detected_box(detector: Detector, picture: np.ndarray, face: Face) -> Box | N
 
 
 def predict(
-    xml: Path, weights: str | None, boxes: str = "file", progress: bool = True
+    xml: Path, weights: str | None, boxes: str = "file", *, mirrored: bool = False, progress: bool = True
 ) -> tuple[list[Face], list[FaceLandmarks], dict]:
     """Find the points of an imglab file's faces: the faces that `boxes` has a box for, what was found, and how.
 
     `boxes` says where the crops come from: the file's boxes, tight boxes around the true points, or a detector's, each
-    mapped to the file's convention. The third value has the `flcourse evaluate --json` entries that are no accuracy.
+    mapped to the file's convention; `mirrored` is `FaceLandmarker`'s. The third value has the entries of
+    `flcourse evaluate --json` that are no accuracy.
     """
     if boxes not in BOX_SOURCES:
         raise CourseError(f"unknown boxes {boxes!r}, expected one of {', '.join(BOX_SOURCES)}")
     faces = read_imglab(xml)
-    landmarker = open_landmarker(weights)
+    landmarker = FaceLandmarker(open_network(weights), detector=None, mirrored=mirrored)
     detector = None if boxes in ("file", "tight") else open_detector(boxes)
     kept: list[Face] = []
     found: list[FaceLandmarks] = []
@@ -94,20 +94,27 @@ def predict(
         "ms_per_face": round(1e3 * seconds / len(faces), 2),
         "boxes": boxes,
         "weights": landmarker.name,
-        "engine": landmarker.engine,
+        "engine": landmarker.network.engine,
+        "mirrored": mirrored,
     }
     return kept, found, how
 
 
 def evaluate(
-    xml: Path, weights: str | None, boxes: str = "file", gallery: Path | None = None, progress: bool = True
+    xml: Path,
+    weights: str | None,
+    boxes: str = "file",
+    gallery: Path | None = None,
+    *,
+    mirrored: bool = False,
+    progress: bool = True,
 ) -> dict:
     """Measure a landmark network on the faces of an imglab file: the figures of `flcourse evaluate --json`.
 
-    Boxes are as in `predict`; faces a detector misses are counted in `missed` and left out of the figures.
-    `ms_per_face` is the time for crop and network, with a detector also its own, reading the picture not included.
+    Boxes and `mirrored` are as in `predict`; faces a detector misses are counted in `missed` and left out of the
+    figures. `ms_per_face` is the time for crop and network, with a detector also its own; reading is not in it.
     """
-    kept, found, how = predict(xml, weights, boxes, progress)
+    kept, found, how = predict(xml, weights, boxes, mirrored=mirrored, progress=progress)
     predicted = np.stack([landmarks.points for landmarks in found])
     true = np.stack([face.points for face in kept])
     if gallery:

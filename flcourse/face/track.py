@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from flcourse.face.detect import BOX_MAPS, overlap
-from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
+from flcourse.face.landmarker import ACCEPT, FaceLandmarker, FaceLandmarks
 from flcourse.face.smooth import FaceSmoother
 from flcourse.points import Box, tight_box
 
@@ -22,10 +22,9 @@ DETECT_SIDE = 320  # px, the long side of the copy that is searched: YuNet finds
 EVERY, SOON = 0.5, 0.1  # s between detections: while all is well; while a face is missing, unsure or just lost
 DELAY = 0.2  # s of the video until a detection is waited for, so that files give the same result on any machine
 
-# The network's confidence, in parts of what is usual on faces that the detector confirms (the shipped network: 0.93 to
-# 0.95 on the 196 held-out training faces; three quarters of its answers on walls and shirts are below 0.8).
-USUAL = 0.94
-LOST, UNSURE = 0.8, 0.95
+# The network's confidence: below the first a face is lost; below the second the detector is asked at once, and a few
+# misses of his end the track.
+LOST, UNSURE = ACCEPT, 0.5
 MISSES = 2  # detections in a row without the face that end a track of which the network is unsure
 MEMORY = 2.0  # s for which a lost face's number is kept for it
 
@@ -105,7 +104,6 @@ class FaceTracker:
         self._tracks: list[_Track] = []
         self._lost: list[_Track] = []
         self._last_number = 0
-        self._usual = USUAL
         self._time = self._began = -np.inf  # s, of the last frame, and of the last one searched
         self._job: Future | None = None
         self._searched: list[tuple[_Track, Box]] = []  # the tracks, and where they were, in the frame being searched
@@ -139,8 +137,6 @@ class FaceTracker:
             faces[i] = face
         for track, face in zip(tracks, faces, strict=True):
             self._follow(track, face, time)
-        for track in new:
-            self._usual += (track.face.confidence - self._usual) / 5
         self._tracks = self._sorted_out(tracks, new, time)
         return [self._answer(track, seconds) for track in self._tracks]
 
@@ -168,7 +164,6 @@ class FaceTracker:
             if self._unsure(track):  # it may have slipped
                 track.box = match[0]
             track.misses, track.score = 0, match[1]
-            self._usual += (track.face.confidence - self._usual) / 5
         return [_Track(0, box, score) for box, score in found]
 
     def _due(self, time: float) -> bool:
@@ -182,7 +177,7 @@ class FaceTracker:
         return [(Box(box.left * x, box.top * y, box.width * x, box.height * y), score) for box, score in found]
 
     def _unsure(self, track: _Track) -> bool:
-        return track.face.confidence < UNSURE * self._usual
+        return track.face.confidence < UNSURE
 
     def _follow(self, track: _Track, face: FaceLandmarks, time: float) -> None:
         """Take over what the network found, and choose the next crop."""
@@ -196,7 +191,7 @@ class FaceTracker:
         """The tracks that go on: those the network believes in, one for each face, new ones with a number."""
         kept: list[_Track] = []
         for track in sorted(tracks, key=lambda track: track.surprise(time)):
-            sure = track.face.confidence >= LOST * self._usual and np.isfinite(track.face.points).all()
+            sure = track.face.confidence >= LOST and np.isfinite(track.face.points).all()
             fine = sure and not (self._unsure(track) and track.misses >= MISSES)
             where = _where(track.face.box)
             if fine and all(_distance(where, _where(other.face.box)) > SAME_FACE for other in kept):

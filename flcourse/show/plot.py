@@ -66,6 +66,27 @@ def error_curve(errors: dict[str, np.ndarray], limit: float = 10.0) -> Figure:
     return figure
 
 
+def reliability_curve(chance: np.ndarray, right: np.ndarray, face: np.ndarray, bins: int = 10) -> Figure:
+    """How often answers are right, by their confidence (both (N,)), and how many faces and other things have which."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, side = figure.subplots(1, 2)
+    edges = np.linspace(0, 1, bins + 1)
+    mean, share, _ = metrics.reliability(chance, right, bins)
+    left.plot([0, 1], [0, 100], "--", color="grey", label="as it should be")
+    left.plot(mean, 100 * share, "o-", color=BLUE, label="as it is")
+    left.set(
+        xlabel="confidence", ylabel="error at most 8 % (% of crops)", title="Reliability", xlim=(0, 1), ylim=(0, 101)
+    )
+    kinds = {"faces, right": face & right, "faces, wrong": face & ~right, "no faces": ~face}
+    groups = [chance[chosen] for chosen in kinds.values()]
+    side.hist(groups, edges, stacked=True, color=[BLUE, ORANGE, GREEN], label=list(kinds))
+    side.set(xlabel="confidence", ylabel="crops", title="Who has which confidence", xlim=(0, 1))
+    for ax in (left, side):
+        ax.grid(alpha=0.3)
+        ax.legend()
+    return figure
+
+
 def gallery(
     pictures: Sequence[np.ndarray],
     titles: Sequence[str] = (),

@@ -1,0 +1,143 @@
+"""What a network's confidence is worth: the chance that its points are right, learned from faces it was not trained on.
+
+Faces as they come are too easy to learn failing from, so each is cut several times with everything that goes wrong in
+use: crops far off, turned, covered, blurred, dark. Pieces of the same pictures beside the face are no faces at all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from flcourse import metrics
+from flcourse.data.augment import Augment
+from flcourse.data.ibug import Face, FaceDataset, split_faces
+from flcourse.errors import CourseError
+from flcourse.nets import Calibration, Xception, log_spread
+from flcourse.pictures import read_picture, to_input, warp
+from flcourse.points import OUTER_EYE_CORNERS, Box, crop_matrix
+
+RIGHT = 8.0  # percent of the eye distance: the greatest NME that counts as right
+DRAWS = 6  # hard crops of each face
+BATCH = 32
+
+HARD = Augment(
+    rotation=25,
+    scale=0.25,
+    offset=0.15,
+    mirror=0.5,
+    brightness=0.6,
+    contrast=0.6,
+    blur=0.4,
+    noise=15,
+    occlusion=0.5,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A network's answers on hard crops and on pieces that show no face."""
+
+    log_spread: np.ndarray  # (N,), see `nets.log_spread`
+    right: np.ndarray  # (N,) bool: a face, and its NME is at most `RIGHT`
+    face: np.ndarray  # (N,) bool
+    photo: np.ndarray  # (N,) which photograph it is of
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """A calibration and how far it can be trusted, on photographs that it was not fitted on."""
+
+    calibration: Calibration
+    chance: np.ndarray  # (N,) the confidence of each crop of the trial, by the other half's fit
+    trial: Trial
+
+    def figures(self) -> dict[str, float]:
+        """AUC of telling wrong faces from right ones, expected calibration error, and how many crops of what kind."""
+        face = self.trial.face
+        middle, share, count = metrics.reliability(self.chance, self.trial.right)
+        return {
+            "auc": float(roc_auc_score(self.trial.right[face], self.chance[face])),
+            "calibration_error": float(np.average(np.abs(middle - share), weights=count)),
+            "faces": int(face.sum()),
+            "wrong_faces": int((face & ~self.trial.right).sum()),
+            "non_faces": int((~face).sum()),
+        }
+
+
+def calibrate(network: Xception, faces: Sequence[Face], size: int, seed: int = 0, progress: bool = True) -> Calibrated:
+    """Fit the confidence of a heatmap network on faces that it was not trained on.
+
+    Logistic regression from `log_spread` to being right. For `Calibrated.chance` it is fitted twice, on each half of
+    the photographs for the other half; `Calibrated.calibration` is the fit on all. Raises `CourseError` where the
+    network has no maps, or never errs, or always.
+    """
+    trial = try_out(network, faces, size, seed, progress)
+    if trial.right.all() or not trial.right.any():
+        raise CourseError(
+            f"{trial.right.mean():.0%} of the answers are right; a confidence cannot be learned from that"
+        )
+    second = trial.photo % 2 == 1
+    chance = np.empty(len(second))
+    for part in (second, ~second):
+        slope, bias = _fit(trial, ~part)
+        chance[part] = 1 / (1 + np.exp(slope * trial.log_spread[part] - bias))
+    return Calibrated(_fit(trial, np.ones_like(second)), chance, trial)
+
+
+def held_out(faces: Sequence[Face], recipe: dict) -> list[Face]:
+    """Those of a training's faces that it held out, by the recipe in its metadata."""
+    return split_faces(faces, recipe["val_fraction"], recipe["config"]["seed"])[1]
+
+
+def _fit(trial: Trial, chosen: np.ndarray) -> Calibration:
+    model = LogisticRegression(C=1e3).fit(trial.log_spread[chosen, None], trial.right[chosen])
+    return Calibration(slope=-float(model.coef_[0, 0]), bias=float(model.intercept_[0]))
+
+
+def try_out(network: Xception, faces: Sequence[Face], size: int, seed: int = 0, progress: bool = True) -> Trial:
+    """Run a network on `DRAWS` hard crops of each face, and on as many pieces in all that show no face as faces."""
+    dataset = FaceDataset(faces, size, HARD, seed, progress=progress)
+    photos = {photo: number for number, photo in enumerate(dict.fromkeys(face.photo for face in faces))}
+    numbers = np.array([photos[face.photo] for face in faces])
+    spreads, errors = [], []
+    for dataset.epoch in tqdm(range(DRAWS), desc="hard crops", unit="pass", disable=not progress):
+        crops, points01 = (torch.stack(part) for part in zip(*(dataset[i] for i in range(len(dataset))), strict=True))
+        spread, found = _answers(network, crops)
+        right, left = OUTER_EYE_CORNERS
+        eyes = (points01[:, right] - points01[:, left]).norm(dim=1)
+        spreads.append(spread)
+        errors.append(100 * (found - points01).norm(dim=2).mean(dim=1) / eyes)
+    rng = np.random.default_rng(seed)
+    spreads.append(_answers(network, torch.stack([non_face(face, size, rng) for face in faces]))[0])
+    is_face = np.arange((DRAWS + 1) * len(faces)) < DRAWS * len(faces)
+    right = np.zeros(len(is_face), bool)
+    right[is_face] = torch.cat(errors).numpy() <= RIGHT
+    return Trial(torch.cat(spreads).numpy().astype(float), right, is_face, np.tile(numbers, DRAWS + 1))
+
+
+def non_face(face: Face, size: int, rng: np.random.Generator) -> Tensor:
+    """A random piece of a face's picture, as a network's input, that shows no whole face: a cheek, a collar, a wall."""
+    picture = read_picture(face.path)
+    height, width = picture.shape[:2]
+    while True:
+        side = face.box.side * np.exp(rng.uniform(np.log(0.15), np.log(0.8)))
+        centre = rng.uniform(0, width), rng.uniform(0, height)
+        away = np.hypot(*np.subtract(centre, face.box.centre)) / face.box.side
+        if away > 0.45 or side < 0.45 * face.box.side:
+            matrix = crop_matrix(Box.around(centre, side), size, rotation=rng.normal(0, HARD.rotation))
+            return torch.from_numpy(to_input(warp(picture, matrix, size)))
+
+
+@torch.inference_mode()
+def _answers(network: Xception, crops: Tensor) -> tuple[Tensor, Tensor]:
+    network.eval()
+    outputs = [network(part) for part in crops.split(BATCH)]
+    if outputs[0].logits is None:
+        raise CourseError("a regression network has no maps, and so no confidence to calibrate")
+    return torch.cat([log_spread(o) for o in outputs]), torch.cat([o.points01 for o in outputs])

@@ -1,0 +1,133 @@
+"""Networks for use without PyTorch: ONNX files, in full or half precision, or with 8-bit arithmetic."""
+
+import json
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor, nn
+
+from flcourse.data.drawn_faces import draw_face
+from flcourse.files import atomic_write
+from flcourse.nets import Calibration, Xception, confidence
+from flcourse.pictures import to_input, warp
+from flcourse.points import crop_matrix
+
+
+class Exported(nn.Module):
+    """A network with the outputs that the using wing reads: points and, where it was calibrated, confidence."""
+
+    def __init__(self, network: Xception, metadata: dict) -> None:
+        super().__init__()
+        self.network = network.eval()
+        calibration = metadata.get("calibration")
+        self.calibration = Calibration(**calibration) if calibration else None
+        self.outputs = ("points01", "confidence") if calibration else ("points01",)
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        output = self.network(crops)
+        if self.calibration is None:
+            return (output.points01,)
+        return output.points01, confidence(output, self.calibration)
+
+
+def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = False) -> None:
+    """Write the network as ONNX: `crops` (N, 1, size, size) in [-1, 1] -> `points01` (N, 68, 2), `confidence` (N,).
+
+    `metadata` goes into the file's metadata under `flcourse`, as JSON; only a calibrated network has `confidence`.
+    With `half` the weights are stored in float16 and cast to float32 on loading: half the size, the same speed.
+    """
+    size = metadata["recipe"]["size"]
+    exported = Exported(network, metadata)
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(
+            exported,
+            (torch.zeros(2, 1, size, size),),  # two, because the exporter takes a batch of one for a constant
+            input_names=["crops"],
+            output_names=list(exported.outputs),
+            dynamic_shapes=({0: torch.export.Dim("faces")},),
+            dynamo=True,
+            verbose=False,
+        )
+        raw = Path(folder) / "network.onnx"
+        program.save(raw)
+        model = onnx.load(raw)
+    _strip(model)
+    if half:
+        _store_half(model)
+    model.metadata_props.add(key="flcourse", value=json.dumps(metadata))
+    onnx.checker.check_model(model)
+    atomic_write(path, model.SerializeToString())
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes of the Python code behind every node, with the paths of this machine."""
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+
+
+def _store_half(model: onnx.ModelProto) -> None:
+    """Replace every large float32 initialiser by a float16 one and a Cast, which ONNX Runtime folds on loading."""
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size >= 1024:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+            casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def drawn_crops(size: int, faces: int = 48) -> np.ndarray:
+    """Crops (N, 1, size, size) of drawn faces, for `quantize_onnx`: at hand on every machine, and free of any data."""
+    drawn = [draw_face(seed) for seed in range(faces)]
+    return np.stack([to_input(warp(face.picture, crop_matrix(face.box, size), size)) for face in drawn])
+
+
+def quantize_onnx(path: Path, crops: np.ndarray, out: Path) -> None:
+    """Write a network of `export_onnx` with 8-bit convolutions: a quarter of the size, faster, and a little less exact.
+
+    `crops` (N, 1, size, size) are what the network is used on: they fix the range of every activation (static
+    quantization; weights have a range for each channel). The layer that draws the maps stays in float32, because the
+    soft-argmax feels its every step.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        plain, small = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+        quant_pre_process(path, plain, skip_symbolic_shape=True)  # folds the casts of half-precision weights, and more
+        convolutions = [node.name for node in onnx.load(plain).graph.node if node.op_type == "Conv"]
+        quantize_static(
+            plain,
+            small,
+            _Crops(crops),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            nodes_to_exclude=convolutions[-1:],
+        )
+        model = onnx.load(small)
+    metadata = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
+    _strip(model)
+    onnx.helper.set_model_props(model, metadata)
+    atomic_write(out, model.SerializeToString())
+
+
+class _Crops(CalibrationDataReader):
+    """Crops one by one, as ONNX Runtime's calibration takes them."""
+
+    def __init__(self, crops: np.ndarray) -> None:
+        self._rest = iter(crops)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        crop = next(self._rest, None)
+        return None if crop is None else {"crops": crop[None]}

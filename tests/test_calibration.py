@@ -1,0 +1,125 @@
+"""Confidence: fitted on faces a network has not seen, it tells right answers from wrong ones and from no face."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from torch import nn
+
+import flcourse.weights
+from flcourse import metrics
+from flcourse.apps.cli import main
+from flcourse.calibration import DRAWS, calibrate, held_out, non_face
+from flcourse.data.drawn_faces import write_drawn_faces
+from flcourse.data.ibug import read_imglab
+from flcourse.errors import CourseError
+from flcourse.nets import Landmarks, Xception, soft_argmax
+from flcourse.recipes import load_network
+from flcourse.show.plot import reliability_curve
+from flcourse.train import pack_weights
+
+SHIPPED = Path(flcourse.weights.__file__).parent / "xception.safetensors"
+
+
+@pytest.fixture(scope="module")
+def xml(tmp_path_factory) -> Path:
+    return write_drawn_faces(tmp_path_factory.mktemp("gezeichnet ü"), 24, progress=False)
+
+
+@pytest.fixture(scope="module")
+def calibrated(xml):
+    network, metadata = load_network(SHIPPED)
+    return calibrate(network, read_imglab(xml), metadata["recipe"]["size"], progress=False)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60), st.integers(1, 12))
+def test_reliability_sorts_answers_into_bins(answers, bins):
+    chance, right = np.array([c for c, _ in answers]), np.array([r for _, r in answers])
+    mean, share, count = metrics.reliability(chance, right, bins)
+    assert count.sum() == len(answers) and (count > 0).all()
+    assert np.dot(mean, count) == pytest.approx(chance.sum()) and np.dot(share, count) == pytest.approx(right.sum())
+    assert (np.diff(mean) >= 0).all()
+
+
+def test_wrong_answers_and_pieces_without_a_face_get_less(calibrated):
+    figures, trial = calibrated.figures(), calibrated.trial
+    assert figures["faces"] == DRAWS * 24 and figures["non_faces"] == 24 and 5 < figures["wrong_faces"] < 120
+    assert figures["auc"] > 0.75 and figures["calibration_error"] < 0.15
+    assert np.median(calibrated.chance[trial.right]) > np.median(calibrated.chance[trial.face & ~trial.right])
+    assert np.median(calibrated.chance[~trial.face]) < 0.3 and not trial.right[~trial.face].any()
+    assert calibrated.calibration.slope > 0
+
+
+def test_each_half_is_judged_by_the_other_halfs_fit(calibrated):
+    """The chances are two logistic curves of the spread, one for each half of the photographs."""
+    logit = np.log(calibrated.chance / (1 - calibrated.chance))
+    for half in (0, 1):
+        part = calibrated.trial.photo % 2 == half
+        fit = np.polyfit(calibrated.trial.log_spread[part], logit[part], 1)
+        assert np.abs(np.polyval(fit, calibrated.trial.log_spread[part]) - logit[part]).max() < 1e-4
+
+
+def test_the_reliability_plot(calibrated):
+    trial = calibrated.trial
+    figure = reliability_curve(calibrated.chance, trial.right, trial.face)
+    left, side = figure.axes
+    mean, share, _ = metrics.reliability(calibrated.chance, trial.right)
+    assert np.allclose(left.lines[1].get_xydata(), np.stack([mean, 100 * share], axis=1))
+    assert [text.get_text() for text in side.get_legend().get_texts()] == ["faces, right", "faces, wrong", "no faces"]
+
+
+def test_pieces_without_a_face_do_not_hold_one(xml):
+    face = read_imglab(xml)[0]
+    rng = np.random.default_rng(0)
+    pieces = [non_face(face, 48, rng) for _ in range(20)]
+    assert all(piece.shape == (1, 48, 48) and piece.min() >= -1 and piece.max() <= 1 for piece in pieces)
+    assert not torch.equal(pieces[0], pieces[1])
+
+
+class Certain(nn.Module):
+    """A network whose answer is always the same, or that has no maps."""
+
+    def __init__(self, maps: bool) -> None:
+        super().__init__()
+        self.maps = maps
+
+    def forward(self, x: torch.Tensor) -> Landmarks:
+        logits = torch.zeros(len(x), 68, 16, 16)
+        return Landmarks(soft_argmax(logits, 1), logits if self.maps else None)
+
+
+def test_what_cannot_be_calibrated_is_told(xml, tmp_path, capsys):
+    faces = read_imglab(xml)[:4]
+    with pytest.raises(CourseError, match="0% of the answers are right"):
+        calibrate(Certain(maps=True), faces, 48, progress=False)
+    with pytest.raises(CourseError, match="regression network has no maps"):
+        calibrate(Certain(maps=False), faces, 48, progress=False)
+    with pytest.raises(SystemExit, match="2"):
+        main(["calibrate", "--weights", str(tmp_path / "net.onnx")])
+    assert "expected .safetensors" in capsys.readouterr().err
+
+
+def test_the_command_writes_it_into_the_weights(xml, tmp_path, capsys):
+    network, metadata = load_network(SHIPPED)
+    metadata = {"recipe": metadata["recipe"] | {"val_fraction": 0.5}}
+    path = tmp_path / "best.safetensors"
+    path.write_bytes(pack_weights(network, metadata))
+    main(["calibrate", "--weights", str(path), "--data", str(xml)])
+    printed = capsys.readouterr().out
+    again, now = load_network(path)
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), again.state_dict().values(), strict=True)
+    )
+    assert now["recipe"] == metadata["recipe"] and now["calibration"].keys() == {"slope", "bias"}
+    held = held_out(read_imglab(xml), metadata["recipe"])
+    assert 0 < len(held) < 24 and now["calibrated"]["faces"] == DRAWS * len(held)
+    assert f"AUC of telling these {now['calibrated']['auc']:.3f}" in printed
+    assert (tmp_path / "confidence.png").read_bytes().startswith(b"\x89PNG")
+    with safe_open(path, "pt") as file:
+        assert json.loads(file.metadata()["flcourse"]) == now
+    assert isinstance(again, Xception)

@@ -1,0 +1,90 @@
+"""ONNX files: PyTorch's points in full and half precision, nearly so with 8-bit convolutions, and the calibration."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from skimage import data
+
+import flcourse.weights
+from flcourse.export import drawn_crops, export_onnx, quantize_onnx
+from flcourse.face.landmarker import FaceLandmarker
+from flcourse.nets import Calibration, Xception, confidence
+from flcourse.points import Box, from01
+from flcourse.recipes import load_network
+
+SHIPPED = Path(flcourse.weights.__file__).parent / "xception.safetensors"
+ASTRONAUT = Box.around((222, 118), 90)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("head", ["heatmap", "regression"])
+def test_onnx_gives_pytorchs_points(tmp_path, head, half):
+    torch.manual_seed(0)
+    network = Xception(width=0.05, head=head).eval()
+    for module in network.modules():  # batch norms as after a training, not as before
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    metadata = {"recipe": {"size": 48}}
+    if head == "heatmap":
+        metadata["calibration"] = {"slope": 2.0, "bias": 8.0}
+    export_onnx(network, metadata, tmp_path / "net.onnx", half)
+    if half:
+        for parameter in [*network.parameters(), *network.buffers()]:
+            if parameter.numel() >= 1024:
+                parameter.data = parameter.data.half().float()
+    session = onnxruntime.InferenceSession((tmp_path / "net.onnx").read_bytes())
+    for n in (1, 5):  # any number of faces
+        x = torch.rand(n, 1, 48, 48) * 2 - 1
+        with torch.inference_mode():
+            output = network(x)
+        found = session.run(None, {"crops": x.numpy()})
+        tolerance = 0.5 if half else 0.01  # px; folded batch norms are rounded to half after folding
+        assert np.abs(from01(found[0], 48) - from01(output.points01.numpy(), 48)).max() < tolerance
+        if head == "heatmap":
+            assert np.abs(found[1] - confidence(output, Calibration(2.0, 8.0)).numpy()).max() < (0.01 if half else 1e-4)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["flcourse"]) == metadata
+    assert len(found) == (2 if head == "heatmap" else 1)  # no confidence where it was not calibrated
+
+
+def test_the_shipped_files_are_one_network():
+    """The same points to 0.01 px, by ONNX Runtime and by PyTorch, both from half precision and batch norms unfolded."""
+    network, metadata = load_network(SHIPPED)
+    crops = drawn_crops(metadata["recipe"]["size"], faces=4)
+    with torch.inference_mode():
+        output = network(torch.from_numpy(crops))
+    found = FaceLandmarker(detector=None).network(crops)
+    size = metadata["recipe"]["size"]
+    assert np.abs(from01(found["points01"], size) - from01(output.points01.numpy(), size)).max() < 0.01
+    wanted = confidence(output, Calibration(**metadata["calibration"]))
+    assert np.abs(found["confidence"] - wanted.numpy()).max() < 1e-3
+
+
+def test_batch_norms_are_folded():
+    path = SHIPPED.with_suffix(".onnx")
+    kinds = [node.op_type for node in onnx.load(path).graph.node]
+    assert kinds.count("Conv") > 30 and kinds.count("BatchNormalization") <= 1  # the head's follows a sum
+
+
+def test_eight_bits_are_smaller_and_nearly_as_good(tmp_path):
+    network, metadata = load_network(SHIPPED)
+    export_onnx(network, metadata, tmp_path / "full.onnx")
+    quantize_onnx(tmp_path / "full.onnx", drawn_crops(metadata["recipe"]["size"], faces=8), tmp_path / "int8.onnx")
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.4 * (tmp_path / "full.onnx").stat().st_size
+    kinds = {node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
+    assert "DequantizeLinear" in kinds
+    for box in (ASTRONAUT, Box.around((224, 112), 100)):
+        full, small = (
+            FaceLandmarker(tmp_path / name, detector=None).at(data.astronaut(), [box])[0]
+            for name in ("full.onnx", "int8.onnx")
+        )
+        apart = np.linalg.norm(full.points - small.points, axis=1).mean()
+        eyes = np.linalg.norm(full.points[36] - full.points[45])
+        assert 0 < apart < 0.02 * eyes and abs(full.confidence - small.confidence) < 0.1
+    props = {prop.key: prop.value for prop in onnx.load(tmp_path / "int8.onnx").metadata_props}
+    assert json.loads(props["flcourse"]) == metadata
