@@ -5,14 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from flcourse.apps.bench import PARTS, in_turn, row, table
+from flcourse.apps.bench import PARTS, bench, entry, in_turn, table
 from flcourse.apps.cli import main
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory):
-    from flcourse.apps.bench import bench
-
+def result():
     return bench(PARTS, seconds=0.05, compiled=False, progress=False)
 
 
@@ -44,8 +42,8 @@ def test_the_table_has_a_line_for_each_row(result):
     assert "% of it waiting for data" in "".join(lines)
 
 
-def test_a_row():
-    found = row("ten", [5.0, 10.0, 20.0], things=4)
+def test_an_entry():
+    found = entry("ten", [5.0, 10.0, 20.0], things=4)
     assert found == {"name": "ten", "median_ms": 10, "quartiles_ms": [7.5, 15], "per_second": 400, "runs": 3}
 
 

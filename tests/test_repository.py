@@ -37,13 +37,13 @@ def tracked_files():
 # --- imports go one way ---
 
 FOUNDATION = {"download", "errors", "files", "points", "metrics", "pictures"}
-TRAINING = {"data", "nets", "train", "recipes"}
+TRAINING = {"data", "nets", "train", "recipes", "calibration", "export"}
 MAY_IMPORT = {  # a part of the package -> the parts it may import, itself aside
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "data": FOUNDATION,
     "nets": FOUNDATION,
     "train": FOUNDATION | {"data", "nets"},
-    "recipes": FOUNDATION | TRAINING,
+    **dict.fromkeys(("recipes", "calibration", "export"), FOUNDATION | TRAINING),
     "face": FOUNDATION | {"weights"},
     "exercises": FOUNDATION | TRAINING,
     "show": FOUNDATION | TRAINING | {"face", "weights"},

@@ -81,7 +81,7 @@ def bench(
         "onnxruntime": onnxruntime.__version__,
         "opencv": cv2.__version__,
     }
-    return {"machine": machine, "weights": str(weights.name), "rows": rows}
+    return {"machine": machine, "weights": weights.name, "rows": rows}
 
 
 def table(result: dict) -> str:
@@ -121,10 +121,10 @@ def in_turn(named: dict[str, Callable[[], object]], seconds: float) -> list[dict
                 times[name].append(1e3 * (stop - start))
                 if stop > end:
                     break
-    return [row(name, values) for name, values in times.items()]
+    return [entry(name, values) for name, values in times.items()]
 
 
-def row(name: str, milliseconds: Sequence[float], things: int = 1) -> dict:
+def entry(name: str, milliseconds: Sequence[float], things: int = 1) -> dict:
     """What is reported of repeated runs; `things` are done in each, for `per_second`."""
     low, median, high = np.percentile(milliseconds, (25, 50, 75)).tolist()
     return {
@@ -224,7 +224,7 @@ def live(full: Path, seconds: float) -> list[dict]:
                     drawn.append(1e3 * (time.perf_counter() - start))
         # The whole video's time, detections included, is what frames a second means: so the mean, not the median.
         for text, times in (("tracking", tracked), ("tracking and drawing", drawn)):
-            rows.append(row(f"{text}, {name}", times) | {"per_second": round(1e3 / float(np.mean(times)), 2)})
+            rows.append(entry(f"{text}, {name}", times) | {"per_second": round(1e3 / float(np.mean(times)), 2)})
     return rows
 
 
@@ -271,4 +271,4 @@ def training(folder: Path) -> list[dict]:
         )
         name = f"course recipe, batch of {size}, {device.device.type}" + (", bfloat16" if device.bfloat16 else "")
     waiting = (waited[-1] - waited[0]) / (ends[-1] - ends[0])  # the first batch only warms up
-    return [row(name, 1e3 * np.diff(ends), size) | {"waiting": round(waiting, 3)}]
+    return [entry(name, 1e3 * np.diff(ends), size) | {"waiting": round(waiting, 3)}]

@@ -166,9 +166,9 @@ ICON = """<svg viewBox="0 0 32 32" fill="none" stroke="#1f77b4" stroke-width="3"
 <path d="M10 12h.1M22 12h.1M16 15v3M10.5 22q5.5 4 11 0"/></svg>"""
 UPLOAD, CAMERA, EXAMPLE = "Upload", "Camera", "Example"
 MEANING = """
-- **Confidence**, 0 to 1, is the landmark network's: how sharply its 68 maps peak, on average. Blurred, covered or
-  turned faces get less. It is not calibrated: 0.9 does not mean right nine times in ten.
-  And the network answers for anything: a rocket that a detector took for a face got 0.85.
+- **Confidence**, 0 to 1, is the landmark network's own estimate of the chance that its points are right: off by at
+  most 8 % of the distance between the outer eye corners. It was measured on faces cut badly, turned, covered and dark;
+  of the answers with 0.9, about nine in ten were right. What gets less than 0.2 is taken for no face and left out.
 - **The detector's score**, 0 to 1, says how much like a face the box looks to that detector. Scores of different
   detectors compare only roughly.
 - The shipped network's points are off by 3.7 % of the distance between the outer eye corners, on average over the 224
