@@ -94,7 +94,7 @@ def test_detections_pass_through_the_detectors_box_map(landmarker, tmp_path):
 
     path = tmp_path / "toy.onnx"
     path.write_bytes(network_bytes())
-    (face,) = FaceLandmarker(path, detector=Fixed())(np.full((120, 120, 3), 255, np.uint8))
+    (face,) = FaceLandmarker(path, detector=Fixed(), mirrored=False)(np.full((120, 120, 3), 255, np.uint8))
     assert np.allclose(face.box.centre, (64, 68)) and face.box.side == pytest.approx(20) and face.score == 0.7
     with pytest.raises(ValueError, match="without a detector"):
         landmarker(np.zeros((9, 9, 3), np.uint8))
@@ -136,14 +136,14 @@ def test_shipped_network_says_what_it_is():
 
 def test_mirrored_is_the_mean_of_both_answers():
     """By hand: the same network on the picture and on the flipped picture, whose points are flipped back."""
-    plain, both = FaceLandmarker(detector=None), FaceLandmarker(detector=None, mirrored=True)
+    landmarker = FaceLandmarker(detector=None)
     picture = data.astronaut()
     box, width = Box.around((215, 118), 95), picture.shape[1]
     flipped = Box.around((width - 1 - box.centre[0], box.centre[1]), box.side)
-    (one,) = plain.at(picture, [box])
-    (other,) = plain.at(np.ascontiguousarray(picture[:, ::-1]), [flipped])
+    (one,) = landmarker.at(picture, [box])
+    (other,) = landmarker.at(np.ascontiguousarray(picture[:, ::-1]), [flipped])
     back = (other.points * (-1, 1) + (width - 1, 0))[MIRROR]
-    (found,) = both.at(picture, [box])
+    (found,) = landmarker.at(picture, [box], mirrored=True)
     assert np.abs(found.points - (one.points + back) / 2).max() < 0.3  # the warp rounds grey levels
     assert found.confidence == pytest.approx((one.confidence + other.confidence) / 2, abs=0.05)
 

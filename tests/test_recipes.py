@@ -43,7 +43,7 @@ def test_the_original_recipe_is_the_originals():
     assert (loop.optimizer, loop.lr, loop.batch_size, loop.epochs) == ("adam", 7.5e-4, 32, 30)
     jitter = Augment(mirror=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
     assert recipe.augment == jitter
-    with pytest.raises(CourseError, match="unknown recipe 'orginal', expected one of original, course"):
+    with pytest.raises(CourseError, match="unknown recipe 'orginal', expected one of original, course, finish"):
         get_recipe("orginal")
 
 

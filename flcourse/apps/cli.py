@@ -254,8 +254,8 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--detector", choices=names, default="auto", help="face detector (default: the best there is)")
 
     def mirrored_option(sub: argparse.ArgumentParser) -> None:
-        text = "also look at every face's mirror image, and take the mean: more accurate, twice the network's time"
-        sub.add_argument("--mirrored", action="store_true", help=text)
+        text = "the mean of the answers for a face and its mirror image: more accurate, twice the network's time"
+        sub.add_argument("--mirrored", action=argparse.BooleanOptionalAction, default=True, help=text)
 
     sub = command(demo, "demo", "Find 68 points on the faces of a photograph and say what to do next")
     sub.add_argument(
@@ -331,7 +331,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--data", type=Path, metavar="XML", help="training faces; default: iBUG's, where it lies in a data folder"
     )
-    sub.add_argument("--recipe", default="course", help="course (default) or original")
+    sub.add_argument("--recipe", default="course", help="course (default), finish (its last stretch, for --weights) or original")
     sub.add_argument("--out", type=Path, metavar="DIR", help="default: runs/RECIPE")
     sub.add_argument("--resume", action="store_true", help="go on from DIR's last checkpoint")
     sub.add_argument("--weights", type=Path, metavar="W", help="first weights, instead of random ones")

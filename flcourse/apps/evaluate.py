@@ -56,18 +56,18 @@ def detected_box(detector: Detector, picture: np.ndarray, face: Face) -> Box | N
 
 
 def predict(
-    xml: Path, weights: str | None, boxes: str = "file", *, mirrored: bool = False, progress: bool = True
+    xml: Path, weights: str | None, boxes: str = "file", *, mirrored: bool = True, progress: bool = True
 ) -> tuple[list[Face], list[FaceLandmarks], dict]:
     """Find the points of an imglab file's faces: the faces that `boxes` has a box for, what was found, and how.
 
     `boxes` says where the crops come from: the file's boxes, tight boxes around the true points, or a detector's, each
-    mapped to the file's convention; `mirrored` is `FaceLandmarker`'s. The third value has the entries of
+    mapped to the file's convention; `mirrored` is that of `FaceLandmarker.at`. The third value has the entries of
     `flcourse evaluate --json` that are no accuracy.
     """
     if boxes not in BOX_SOURCES:
         raise CourseError(f"unknown boxes {boxes!r}, expected one of {', '.join(BOX_SOURCES)}")
     faces = read_imglab(xml)
-    landmarker = FaceLandmarker(open_network(weights), detector=None, mirrored=mirrored)
+    landmarker = FaceLandmarker(open_network(weights), detector=None)
     detector = None if boxes in ("file", "tight") else open_detector(boxes)
     kept: list[Face] = []
     found: list[FaceLandmarks] = []
@@ -83,7 +83,7 @@ def predict(
             own = detected_box(detector, picture, face)
             box = own and detector.box_map(own)
         if box:
-            found += landmarker.at(picture, [box])
+            found += landmarker.at(picture, [box], mirrored=mirrored)
             kept.append(face)
         seconds += time.perf_counter() - start
     if not kept:
@@ -106,7 +106,7 @@ def evaluate(
     boxes: str = "file",
     gallery: Path | None = None,
     *,
-    mirrored: bool = False,
+    mirrored: bool = True,
     progress: bool = True,
 ) -> dict:
     """Measure a landmark network on the faces of an imglab file: the figures of `flcourse evaluate --json`.

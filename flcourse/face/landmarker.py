@@ -74,9 +74,8 @@ class FaceLandmarker:
     """Finds 68 points on every face of a picture.
 
     `weights` is a shipped name, an `.onnx` file, or a `Network`. `detector` is a name for `open_detector`, a detector,
-    or None where only `at` will be called. `threads` are ONNX Runtime's, see `OnnxNetwork`. `mirrored` runs every crop
-    and its mirror image and takes the mean of both answers: a little more accurate, at twice the network's time.
-    Raises `CourseError` where weights or detector cannot be had or are damaged.
+    or None where only `at` will be called. `threads` are ONNX Runtime's, see `OnnxNetwork`. `mirrored` is what still
+    pictures are looked at with, see `at`. Raises `CourseError` where weights or detector cannot be had or are damaged.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class FaceLandmarker:
         detector: str | Detector | None = "auto",
         threads: int | None = None,
         *,
-        mirrored: bool = False,
+        mirrored: bool = True,
     ) -> None:
         self.network = OnnxNetwork(weights, threads) if isinstance(weights, str | os.PathLike) else weights
         self.name, self.size = self.network.name, self.network.size
@@ -101,23 +100,29 @@ class FaceLandmarker:
             raise ValueError("made without a detector: call .at(picture, boxes)")
         found = self.detector(picture)
         boxes = [self.detector.box_map(detection.box) for detection in found]
-        faces = self.at(picture, boxes, [detection.score for detection in found])
+        faces = self.at(picture, boxes, [detection.score for detection in found], mirrored=self.mirrored)
         return [face for face in faces if face.confidence >= ACCEPT]
 
     def at(
-        self, picture: np.ndarray, boxes: Sequence[Box], scores: Sequence[float] | None = None
+        self,
+        picture: np.ndarray,
+        boxes: Sequence[Box],
+        scores: Sequence[float] | None = None,
+        *,
+        mirrored: bool = False,
     ) -> list[FaceLandmarks]:
         """The points of the faces at `boxes`, which follow the iBUG file's convention: from brows to chin.
 
         One run of the network for all of them. `scores` are passed on (default: 1). A network without a confidence
-        of its own gives the score instead.
+        of its own gives the score instead. With `mirrored` the network also sees every crop's mirror image, and the
+        mean of both answers counts: more accurate, at twice the network's time.
         """
         if not boxes:
             return []
         scores = [1.0] * len(boxes) if scores is None else scores
         matrices = [crop_matrix(box, self.size) for box in boxes]
         crops = np.stack([to_input(warp(picture, matrix, self.size)) for matrix in matrices])  # (N, 1, size, size)
-        output = self._run(crops)
+        output = self._both(crops) if mirrored else self.network(crops)
         confidences = output.get("confidence", scores)
         return [
             FaceLandmarks(
@@ -131,10 +136,8 @@ class FaceLandmarker:
             )
         ]
 
-    def _run(self, crops: np.ndarray) -> dict[str, np.ndarray]:
-        """The network's answer, with `mirrored` the mean of those for the crops and for their mirror images."""
-        if not self.mirrored:
-            return self.network(crops)
+    def _both(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """The mean of the network's answers for the crops and for their mirror images."""
         n = len(crops)
         both = self.network(np.concatenate([crops, crops[..., ::-1]]))
         back = move_points(both["points01"][n:], MIRROR01)
