@@ -101,7 +101,7 @@ EXPERIMENTS = {
 
 def figures(weights: str, boxes: str = "file") -> dict:
     """NME and more of a network on the test faces."""
-    return summarise(*predict(real(IBUG_TEST), weights, boxes, mirrored=False))
+    return summarise(*predict(real(IBUG_TEST), weights, boxes, looks=1))
 
 
 def summarise(faces: Sequence[Face], found: Sequence[FaceLandmarks], how: dict) -> dict:

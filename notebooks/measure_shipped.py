@@ -186,12 +186,12 @@ def main() -> None:
     args = parser.parse_args()
     landmarker = FaceLandmarker(args.weights, detector=None)
     test, val = read_imglab(real(IBUG_TEST)), split_faces(read_imglab(real(IBUG_TRAIN)), 0.1)[1]
-    record: dict = {"shipped": {}, "shipped_mirrored": {}}
+    record: dict = {"shipped": {}, "shipped_2": {}, "shipped_4": {}}
     for boxes in BOX_SOURCES:
-        for key, mirrored in (("shipped", False), ("shipped_mirrored", True)):
-            faces, found, how = predict(real(IBUG_TEST), args.weights, boxes, mirrored=mirrored)
+        for key, looks in (("shipped", 1), ("shipped_2", 2), ("shipped_4", 4)):
+            faces, found, how = predict(real(IBUG_TEST), args.weights, boxes, looks=looks)
             record[key][boxes] = summarise(faces, found, how)
-            if mirrored:  # their means are enough
+            if looks > 1:  # their means are enough
                 del record[key][boxes]["errors"], record[key][boxes]["parts"]
             elif boxes == "file":
                 record["openness"] = openness(faces, found)

@@ -12,7 +12,7 @@ from skimage import data
 from toys import template
 
 from flcourse.errors import CourseError
-from flcourse.face.detect import Detection
+from flcourse.face.detect import Detection, face_box
 from flcourse.face.landmarker import ACCEPT, FaceLandmarker, shipped_weights
 from flcourse.points import MIRROR, Box, BoxMap
 
@@ -94,7 +94,7 @@ def test_detections_pass_through_the_detectors_box_map(landmarker, tmp_path):
 
     path = tmp_path / "toy.onnx"
     path.write_bytes(network_bytes())
-    (face,) = FaceLandmarker(path, detector=Fixed(), mirrored=False)(np.full((120, 120, 3), 255, np.uint8))
+    (face,) = FaceLandmarker(path, detector=Fixed(), looks=1)(np.full((120, 120, 3), 255, np.uint8))
     assert np.allclose(face.box.centre, (64, 68)) and face.box.side == pytest.approx(20) and face.score == 0.7
     with pytest.raises(ValueError, match="without a detector"):
         landmarker(np.zeros((9, 9, 3), np.uint8))
@@ -143,9 +143,21 @@ def test_mirrored_is_the_mean_of_both_answers():
     (one,) = landmarker.at(picture, [box])
     (other,) = landmarker.at(np.ascontiguousarray(picture[:, ::-1]), [flipped])
     back = (other.points * (-1, 1) + (width - 1, 0))[MIRROR]
-    (found,) = landmarker.at(picture, [box], mirrored=True)
+    (found,) = landmarker.at(picture, [box], looks=2)
     assert np.abs(found.points - (one.points + back) / 2).max() < 0.3  # the warp rounds grey levels
     assert found.confidence == pytest.approx((one.confidence + other.confidence) / 2, abs=0.05)
+
+
+def test_four_looks_are_two_at_the_box_and_two_about_their_points():
+    landmarker, picture = FaceLandmarker(detector=None), data.astronaut()
+    box = Box.around((228, 112), 110)
+    (first,) = landmarker.at(picture, [box], looks=2)
+    (again,) = landmarker.at(picture, [face_box(first.points)], looks=2)
+    (found,) = landmarker.at(picture, [box], [0.5], looks=4)
+    assert np.allclose(found.points, (first.points + again.points) / 2) and found.box == box and found.score == 0.5
+    assert found.confidence == pytest.approx((first.confidence + again.confidence) / 2)
+    with pytest.raises(ValueError, match="looks=3, expected one of 1, 2, 4"):
+        landmarker.at(picture, [box], looks=3)
 
 
 def test_what_is_no_face_to_the_network_is_left_out():

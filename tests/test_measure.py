@@ -14,6 +14,7 @@ from flcourse.data.drawing.shape import Expression, rotation_matrix
 from flcourse.data.drawn_faces import draw_face
 from flcourse.data.videos import blink_times, blinking_face
 from flcourse.errors import CourseError
+from flcourse.face.detect import face_box
 from flcourse.face.landmarker import FaceLandmarker
 from flcourse.face.measure import (
     ALIGNED,
@@ -32,7 +33,6 @@ from flcourse.face.measure import (
     mouth_width,
     similarity,
 )
-from flcourse.face.track import face_box
 from flcourse.face.watch import AttentionMeter, Blinks, ExpressionMeter, Share, Usual
 from flcourse.pictures import warp
 from flcourse.points import MIRROR, apply

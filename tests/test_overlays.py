@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from flcourse.data.drawing.shape import Expression
 from flcourse.data.drawn_faces import draw_face
 from flcourse.errors import CourseError
+from flcourse.face.detect import face_box
 from flcourse.face.disguise import put_glasses, put_tiger
 from flcourse.face.measure import HEAD, align_face, head_pose
 from flcourse.face.overlays import OVERLAYS, open_overlay
-from flcourse.face.track import TrackedFace, face_box
+from flcourse.face.track import TrackedFace
 from flcourse.points import PARTS
 
 NAMES = list(OVERLAYS)

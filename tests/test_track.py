@@ -12,10 +12,10 @@ from toys import template
 
 from flcourse.data import videos
 from flcourse.data.videos import ASTRONAUT_FACE, Pose, film
-from flcourse.face.detect import Detection
+from flcourse.face.detect import Detection, face_box
 from flcourse.face.landmarker import FaceLandmarker
 from flcourse.face.smooth import FaceSmoother, OneEuro
-from flcourse.face.track import FaceTracker, TrackedFace, face_box
+from flcourse.face.track import FaceTracker, TrackedFace
 from flcourse.points import Box, BoxMap, apply
 
 SMALL = (320, 240)

@@ -84,9 +84,7 @@ def evaluate(args: argparse.Namespace) -> None:
     """Measure a network on annotated faces."""
     from flcourse.apps.evaluate import evaluate
 
-    figures = evaluate(
-        args.xml, args.weights, args.boxes, args.gallery, mirrored=args.mirrored, progress=sys.stderr.isatty()
-    )
+    figures = evaluate(args.xml, args.weights, args.boxes, args.gallery, looks=args.looks, progress=sys.stderr.isatty())
     if args.json:
         print(json.dumps(figures, indent=1))
         return
@@ -116,7 +114,7 @@ def detect(args: argparse.Namespace) -> None:
     from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker
 
     out = args.out or (None if args.json else Path("outputs"))
-    landmarker = FaceLandmarker(args.weights or DEFAULT_WEIGHTS, detector=args.detector, mirrored=args.mirrored)
+    landmarker = FaceLandmarker(args.weights or DEFAULT_WEIGHTS, detector=args.detector, looks=args.looks)
     detect(landmarker, args.pictures, out, as_json=args.json, as_pts=args.pts)
 
 
@@ -253,9 +251,9 @@ def build_parser() -> argparse.ArgumentParser:
         names = ("auto", "yunet", "ssd", "haar")
         sub.add_argument("--detector", choices=names, default="auto", help="face detector (default: the best there is)")
 
-    def mirrored_option(sub: argparse.ArgumentParser) -> None:
-        text = "the mean of the answers for a face and its mirror image: more accurate, twice the network's time"
-        sub.add_argument("--mirrored", action=argparse.BooleanOptionalAction, default=True, help=text)
+    def looks_option(sub: argparse.ArgumentParser) -> None:
+        text = "of the network at each face: 2 adds the mirror image, 4 both again about the points found (default: 4)"
+        sub.add_argument("--looks", type=int, choices=(1, 2, 4), default=4, help=text)
 
     sub = command(demo, "demo", "Find 68 points on the faces of a photograph and say what to do next")
     sub.add_argument(
@@ -275,7 +273,7 @@ def build_parser() -> argparse.ArgumentParser:
     form = sub.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON, and with --out write NAME_faces.json too")
     form.add_argument("--pts", action="store_true", help="also write iBUG's NAME_face1.pts, ..., which count from 1")
-    mirrored_option(sub)
+    looks_option(sub)
     sub.add_argument("--weights", metavar="W", help="a shipped name or an .onnx file")
     detector_option(sub)
 
@@ -331,7 +329,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--data", type=Path, metavar="XML", help="training faces; default: iBUG's, where it lies in a data folder"
     )
-    sub.add_argument("--recipe", default="course", help="course (default), finish (its last stretch, for --weights) or original")
+    sub.add_argument(
+        "--recipe", default="course", help="course (default), finish (its last stretch, for --weights) or original"
+    )
     sub.add_argument("--out", type=Path, metavar="DIR", help="default: runs/RECIPE")
     sub.add_argument("--resume", action="store_true", help="go on from DIR's last checkpoint")
     sub.add_argument("--weights", type=Path, metavar="W", help="first weights, instead of random ones")
@@ -360,7 +360,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print one JSON object")
     sub.add_argument("--gallery", type=Path, metavar="DIR", help="write sheets of best, median and worst faces")
 
-    mirrored_option(sub)
+    looks_option(sub)
 
     sub = command(
         calibrate,

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from flcourse import metrics
 from flcourse.data.ibug import Face, read_imglab
 from flcourse.errors import CourseError
-from flcourse.face.detect import BOX_MAPS, Detector, best_match, fit_box_map, open_detector
+from flcourse.face.detect import Detector, best_match, face_box, fit_box_map, open_detector
 from flcourse.face.draw import close_up
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks, Network, OnnxNetwork
 from flcourse.pictures import read_picture, write_picture
@@ -56,12 +56,12 @@ def detected_box(detector: Detector, picture: np.ndarray, face: Face) -> Box | N
 
 
 def predict(
-    xml: Path, weights: str | None, boxes: str = "file", *, mirrored: bool = True, progress: bool = True
+    xml: Path, weights: str | None, boxes: str = "file", *, looks: int = 4, progress: bool = True
 ) -> tuple[list[Face], list[FaceLandmarks], dict]:
     """Find the points of an imglab file's faces: the faces that `boxes` has a box for, what was found, and how.
 
     `boxes` says where the crops come from: the file's boxes, tight boxes around the true points, or a detector's, each
-    mapped to the file's convention; `mirrored` is that of `FaceLandmarker.at`. The third value has the entries of
+    mapped to the file's convention; `looks` are those of `FaceLandmarker.at`. The third value has the entries of
     `flcourse evaluate --json` that are no accuracy.
     """
     if boxes not in BOX_SOURCES:
@@ -78,12 +78,12 @@ def predict(
         if boxes == "file":
             box = face.box
         elif boxes == "tight":
-            box = BOX_MAPS["tight"](tight_box(face.points))
+            box = face_box(face.points)
         else:
             own = detected_box(detector, picture, face)
             box = own and detector.box_map(own)
         if box:
-            found += landmarker.at(picture, [box], mirrored=mirrored)
+            found += landmarker.at(picture, [box], looks=looks)
             kept.append(face)
         seconds += time.perf_counter() - start
     if not kept:
@@ -95,7 +95,7 @@ def predict(
         "boxes": boxes,
         "weights": landmarker.name,
         "engine": landmarker.network.engine,
-        "mirrored": mirrored,
+        "looks": looks,
     }
     return kept, found, how
 
@@ -106,15 +106,15 @@ def evaluate(
     boxes: str = "file",
     gallery: Path | None = None,
     *,
-    mirrored: bool = True,
+    looks: int = 4,
     progress: bool = True,
 ) -> dict:
     """Measure a landmark network on the faces of an imglab file: the figures of `flcourse evaluate --json`.
 
-    Boxes and `mirrored` are as in `predict`; faces a detector misses are counted in `missed` and left out of the
+    Boxes and `looks` are as in `predict`; faces a detector misses are counted in `missed` and left out of the
     figures. `ms_per_face` is the time for crop and network, with a detector also its own; reading is not in it.
     """
-    kept, found, how = predict(xml, weights, boxes, mirrored=mirrored, progress=progress)
+    kept, found, how = predict(xml, weights, boxes, looks=looks, progress=progress)
     predicted = np.stack([landmarks.points for landmarks in found])
     true = np.stack([face.points for face in kept])
     if gallery:

@@ -171,7 +171,7 @@ MEANING = """
   of the answers with 0.9, about nine in ten were right. What gets less than 0.2 is taken for no face and left out.
 - **The detector's score**, 0 to 1, says how much like a face the box looks to that detector. Scores of different
   detectors compare only roughly.
-- The shipped network's points are off by 3.7 % of the distance between the outer eye corners, on average over the 224
+- The shipped network's points are off by 3.3 % of the distance between the outer eye corners, on average over the 224
   photographs of LFPW's test set. Nobody noted who is in the photographs it learned from, so nobody knows for whom it
   works less well; faces in profile are hardly among them.
 - **What the points say** compares with the average calm face, which nobody has, and supposes a usual lens. A smile is

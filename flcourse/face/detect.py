@@ -17,7 +17,7 @@ import numpy as np
 from flcourse.errors import CourseError
 from flcourse.face.models import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET, model_path, read_model
 from flcourse.files import find_file, offline
-from flcourse.points import Box, BoxMap
+from flcourse.points import Box, BoxMap, tight_box
 
 
 class Detection(NamedTuple):
@@ -50,6 +50,11 @@ BOX_MAPS = {
     "ssd": BoxMap(scale=0.929, dx=-0.002, dy=0.067),
     "tight": BoxMap(scale=1.056, dx=-0.003, dy=-0.108),
 }
+
+
+def face_box(points: np.ndarray) -> Box:
+    """The face box, in the iBUG file's convention, that `points` (68, 2) stand for."""
+    return BOX_MAPS["tight"](tight_box(points))
 
 
 def fit_box_map(source_boxes: Sequence[Box], file_boxes: Sequence[Box]) -> BoxMap:

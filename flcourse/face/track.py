@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from flcourse.face.detect import BOX_MAPS, overlap
+from flcourse.face.detect import face_box, overlap
 from flcourse.face.landmarker import ACCEPT, FaceLandmarker, FaceLandmarks
 from flcourse.face.smooth import FaceSmoother
-from flcourse.points import Box, tight_box
+from flcourse.points import Box
 
 DETECT_SIDE = 320  # px, the long side of the copy that is searched: YuNet finds faces of 10 px on it, Haar of 20
 EVERY, SOON = 0.5, 0.1  # s between detections: while all is well; while a face is missing, unsure or just lost
@@ -223,8 +223,3 @@ class FaceTracker:
         if self.smooth:
             points = track.smoother(raw, max(seconds, 1e-3))  # a coarse clock may show two frames at one time
         return TrackedFace(points, track.face.confidence, face_box(points), track.face.score, track.number, raw)
-
-
-def face_box(points: np.ndarray) -> Box:
-    """The face box, in the iBUG file's convention, that `points` (68, 2) stand for."""
-    return BOX_MAPS["tight"](tight_box(points))

@@ -49,7 +49,7 @@ class Usual:
 class Blinks:
     """Counts a face's blinks, and tells how closed its eyes are, from eye openness over time.
 
-    Eyes differ, and so do networks: of closed eyes the shipped one answers points about 0.78 times as far apart as of
+    Eyes differ, and so do networks: of closed eyes the shipped one answers points about 0.63 times as far apart as of
     the same eyes open, where true points would touch. So both ends are the person's own: `open`, the upper quartile of
     the last half minute, and `shut`, a part of it, from the depth of the last blinks. A blink is a closure that begins
     above CLOSES, ends below OPENS and lasts LEAST to MOST seconds; more is eyes closed, less is noise.
