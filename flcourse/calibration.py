@@ -47,6 +47,7 @@ class Trial:
     right: np.ndarray  # (N,) bool: a face, and its NME is at most `RIGHT`
     face: np.ndarray  # (N,) bool
     photo: np.ndarray  # (N,) which photograph it is of
+    plain: np.ndarray  # (faces,) the log spread on each face as it comes
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,8 @@ def calibrate(network: Xception, faces: Sequence[Face], size: int, seed: int = 0
     """Fit the confidence of a heatmap network on faces that it was not trained on.
 
     Logistic regression from `log_spread` to being right. For `Calibrated.chance` it is fitted twice, on each half of
-    the photographs for the other half; `Calibrated.calibration` is the fit on all. Raises `CourseError` where the
+    the photographs for the other half; `Calibrated.calibration` is the fit on all. Its `accept` is low enough for 99 %
+    of the faces as they come. Raises `CourseError` where the
     network has no maps, or never errs, or always.
     """
     trial = try_out(network, faces, size, seed, progress)
@@ -85,9 +87,11 @@ def calibrate(network: Xception, faces: Sequence[Face], size: int, seed: int = 0
     second = trial.photo % 2 == 1
     chance = np.empty(len(second))
     for part in (second, ~second):
-        slope, bias = _fit(trial, ~part)
-        chance[part] = 1 / (1 + np.exp(slope * trial.log_spread[part] - bias))
-    return Calibrated(_fit(trial, np.ones_like(second)), chance, trial)
+        chance[part] = _chance(_fit(trial, ~part), trial.log_spread[part])
+    calibration = _fit(trial, np.ones_like(second))
+    # A network that learned little is never sure; faces as they come must pass all the same.
+    usual = float(np.quantile(_chance(calibration, trial.plain), 0.01))
+    return Calibrated(calibration._replace(accept=min(calibration.accept, usual)), chance, trial)
 
 
 def held_out(faces: Sequence[Face], recipe: dict) -> list[Face]:
@@ -98,6 +102,11 @@ def held_out(faces: Sequence[Face], recipe: dict) -> list[Face]:
 def _fit(trial: Trial, chosen: np.ndarray) -> Calibration:
     model = LogisticRegression(C=1e3).fit(trial.log_spread[chosen, None], trial.right[chosen])
     return Calibration(slope=-float(model.coef_[0, 0]), bias=float(model.intercept_[0]))
+
+
+def _chance(calibration: Calibration, log_spread: np.ndarray) -> np.ndarray:
+    """`nets.confidence` in NumPy."""
+    return 1 / (1 + np.exp(calibration.slope * log_spread - calibration.bias))
 
 
 def try_out(network: Xception, faces: Sequence[Face], size: int, seed: int = 0, progress: bool = True) -> Trial:
@@ -118,7 +127,9 @@ def try_out(network: Xception, faces: Sequence[Face], size: int, seed: int = 0, 
     is_face = np.arange((DRAWS + 1) * len(faces)) < DRAWS * len(faces)
     right = np.zeros(len(is_face), bool)
     right[is_face] = torch.cat(errors).numpy() <= RIGHT
-    return Trial(torch.cat(spreads).numpy().astype(float), right, is_face, np.tile(numbers, DRAWS + 1))
+    plain = FaceDataset(faces, size, seed=seed)
+    plain_spread = _answers(network, torch.stack([plain[i][0] for i in range(len(plain))]))[0].numpy()
+    return Trial(torch.cat(spreads).numpy().astype(float), right, is_face, np.tile(numbers, DRAWS + 1), plain_spread)
 
 
 def non_face(face: Face, size: int, rng: np.random.Generator) -> Tensor:

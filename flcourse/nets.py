@@ -279,6 +279,7 @@ class Calibration(NamedTuple):
 
     slope: float
     bias: float
+    accept: float = 0.2  # the confidence from which an answer counts as a face; `face.landmarker.ACCEPT`
 
 
 def log_spread(output: Landmarks, ring: int = HeatmapHead.RING) -> Tensor:

@@ -18,7 +18,9 @@ from flcourse.calibration import DRAWS, calibrate, held_out, non_face
 from flcourse.data.drawn_faces import write_drawn_faces
 from flcourse.data.ibug import read_imglab
 from flcourse.errors import CourseError
-from flcourse.nets import Landmarks, Xception, soft_argmax
+from flcourse.export import export_onnx
+from flcourse.face.landmarker import ACCEPT, OnnxNetwork
+from flcourse.nets import Calibration, Landmarks, Xception, soft_argmax
 from flcourse.recipes import load_network
 from flcourse.show.plot import reliability_curve
 from flcourse.train import pack_weights
@@ -62,6 +64,21 @@ def test_each_half_is_judged_by_the_other_halfs_fit(calibrated):
         part = calibrated.trial.photo % 2 == half
         fit = np.polyfit(calibrated.trial.log_spread[part], logit[part], 1)
         assert np.abs(np.polyval(fit, calibrated.trial.log_spread[part]) - logit[part]).max() < 1e-4
+
+
+def test_faces_as_they_come_are_accepted_from_a_weak_network_too(xml, tmp_path):
+    """One that hardly learned is never sure of anything; its own faces must not vanish from the learner's screen."""
+    assert Calibration(1, 1).accept == ACCEPT
+    network, metadata = load_network(SHIPPED)
+    faces = read_imglab(xml)
+    with torch.no_grad():
+        network.head.maps.weight *= 0.75  # blunter maps, worse points
+    found = calibrate(network, faces, metadata["recipe"]["size"], progress=False)
+    chance = 1 / (1 + np.exp(found.calibration.slope * found.trial.plain - found.calibration.bias))
+    assert found.calibration.accept <= ACCEPT and (chance >= found.calibration.accept).mean() >= 0.95
+    weak = found.calibration._replace(accept=0.03)
+    export_onnx(network, {**metadata, "calibration": weak._asdict()}, tmp_path / "weak.onnx")
+    assert OnnxNetwork(tmp_path / "weak.onnx").accept == 0.03 and OnnxNetwork("xception").accept == ACCEPT
 
 
 def test_the_reliability_plot(calibrated):
@@ -115,7 +132,7 @@ def test_the_command_writes_it_into_the_weights(xml, tmp_path, capsys):
     assert all(
         torch.equal(a, b) for a, b in zip(network.state_dict().values(), again.state_dict().values(), strict=True)
     )
-    assert now["recipe"] == metadata["recipe"] and now["calibration"].keys() == {"slope", "bias"}
+    assert now["recipe"] == metadata["recipe"] and now["calibration"].keys() == {"slope", "bias", "accept"}
     held = held_out(read_imglab(xml), metadata["recipe"])
     assert 0 < len(held) < 24 and now["calibrated"]["faces"] == DRAWS * len(held)
     assert f"AUC of telling these {now['calibrated']['auc']:.3f}" in printed

@@ -32,6 +32,7 @@ class TorchNetwork:
         network, metadata = load_network(path)
         self.name, self.size = str(path), metadata["recipe"]["size"]
         self._network = Exported(network, metadata)
+        self.accept = self._network.calibration.accept if self._network.calibration else 0.0
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """See `Network`."""

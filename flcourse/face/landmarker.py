@@ -18,7 +18,7 @@ from flcourse.points import N_POINTS, Box, apply, crop_matrix, from01, invert, m
 
 DEFAULT_WEIGHTS = "xception"
 
-ACCEPT = 0.2  # confidence below which something is taken for no face
+ACCEPT = 0.2  # the confidence from which an answer counts as a face, unless the network says otherwise
 LOOKS = (1, 2, 4)
 MIRROR01 = np.array([[-1.0, 0, 1], [0, 1, 0]])  # x' = 1 - x, for normalised points
 
@@ -44,6 +44,7 @@ class Network(Protocol):
     name: str
     engine: str  # what runs it
     size: int  # of the crops, px
+    accept: float  # the confidence from which an answer counts as a face
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """Crops (N, 1, size, size) in [-1, 1] -> `points01` (N, 68, 2) and, if it has one, `confidence` (N,)."""
@@ -65,6 +66,9 @@ class OnnxNetwork:
         self._session = _open_session(_find_weights(weights), self.threads)
         self.size = self._session.get_inputs()[0].shape[2]
         self._outputs = [output.name for output in self._session.get_outputs()]
+        metadata = json.loads(self._session.get_modelmeta().custom_metadata_map.get("flcourse", "{}"))
+        accept = metadata.get("calibration", {}).get("accept", ACCEPT)
+        self.accept = accept if "confidence" in self._outputs else 0.0  # else the detector's score is all there is
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """See `Network`."""
@@ -96,14 +100,14 @@ class FaceLandmarker:
     def __call__(self, picture: np.ndarray) -> list[FaceLandmarks]:
         """The faces of an (H, W, 3) uint8 RGB picture, those the detector is surest of first.
 
-        What the detector took for a face and the network does not, by a confidence below `ACCEPT`, is left out.
+        What the detector took for a face and the network does not, by a confidence below `network.accept`, is left out.
         """
         if self.detector is None:
             raise ValueError("made without a detector: call .at(picture, boxes)")
         found = self.detector(picture)
         boxes = [self.detector.box_map(detection.box) for detection in found]
         faces = self.at(picture, boxes, [detection.score for detection in found], looks=self.looks)
-        return [face for face in faces if face.confidence >= ACCEPT]
+        return [face for face in faces if face.confidence >= self.network.accept]
 
     def at(
         self,

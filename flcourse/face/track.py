@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from flcourse.face.detect import face_box, overlap
-from flcourse.face.landmarker import ACCEPT, FaceLandmarker, FaceLandmarks
+from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
 from flcourse.face.smooth import FaceSmoother
 from flcourse.points import Box
 
@@ -22,9 +22,9 @@ DETECT_SIDE = 320  # px, the long side of the copy that is searched: YuNet finds
 EVERY, SOON = 0.5, 0.1  # s between detections: while all is well; while a face is missing, unsure or just lost
 DELAY = 0.2  # s of the video until a detection is waited for, so that files give the same result on any machine
 
-# The network's confidence: below the first a face is lost; below the second the detector is asked at once, and a few
-# misses of his end the track.
-LOST, UNSURE = ACCEPT, 0.5
+# The confidence below which the detector is asked at once, and a few misses of his end the track. Below the network's
+# own `accept` it ends at once.
+UNSURE = 0.5
 MISSES = 2  # detections in a row without the face that end a track of which the network is unsure
 MEMORY = 2.0  # s for which a lost face's number is kept for it
 
@@ -191,7 +191,7 @@ class FaceTracker:
         """The tracks that go on: those the network believes in, one for each face, new ones with a number."""
         kept: list[_Track] = []
         for track in sorted(tracks, key=lambda track: track.surprise(time)):
-            sure = track.face.confidence >= LOST and np.isfinite(track.face.points).all()
+            sure = track.face.confidence >= self.landmarker.network.accept and np.isfinite(track.face.points).all()
             fine = sure and not (self._unsure(track) and track.misses >= MISSES)
             where = _where(track.face.box)
             if fine and all(_distance(where, _where(other.face.box)) > SAME_FACE for other in kept):
