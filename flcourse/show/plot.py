@@ -100,7 +100,7 @@ def gallery(
 
     A colour map that diverges ("PuOr_r") is centred on zero for each picture.
     """
-    rows = -(-len(pictures) // columns)
+    rows = max(1, -(-len(pictures) // columns))  # nothing to show is a sheet without pictures
     lines = 1 + max((text.count("\n") for text in titles), default=0) if titles else 0
     line = 0.06 + 0.17 * lines  # inches above each picture
     figure = Figure(figsize=(size * columns, (size + line) * rows + (0.35 if title else 0)), layout="constrained")
