@@ -15,12 +15,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from flcourse import metrics
-from flcourse.data.augment import Augment
+from flcourse.data.augment import NO_AUGMENT, Augment
 from flcourse.data.ibug import Face, FaceDataset, split_faces
 from flcourse.errors import CourseError
-from flcourse.nets import Calibration, Xception, log_spread
+from flcourse.nets import Calibration, Landmarks, Xception, log_spread
 from flcourse.pictures import read_picture, to_input, warp
-from flcourse.points import OUTER_EYE_CORNERS, Box, crop_matrix
+from flcourse.points import Box, crop_matrix
+from flcourse.recipes import measure_points
 
 RIGHT = 8.0  # percent of the eye distance: the greatest NME that counts as right
 DRAWS = 6  # hard crops of each face
@@ -117,19 +118,17 @@ def try_out(network: Xception, faces: Sequence[Face], size: int, seed: int = 0, 
     spreads, errors = [], []
     for dataset.epoch in tqdm(range(DRAWS), desc="hard crops", unit="pass", disable=not progress):
         crops, points01 = (torch.stack(part) for part in zip(*(dataset[i] for i in range(len(dataset))), strict=True))
-        spread, found = _answers(network, crops)
-        right, left = OUTER_EYE_CORNERS
-        eyes = (points01[:, right] - points01[:, left]).norm(dim=1)
-        spreads.append(spread)
-        errors.append(100 * (found - points01).norm(dim=2).mean(dim=1) / eyes)
+        answers = _answers(network, crops)
+        spreads.append(log_spread(answers))
+        errors.append(measure_points(answers, points01)["nme"])
     rng = np.random.default_rng(seed)
-    spreads.append(_answers(network, torch.stack([non_face(face, size, rng) for face in faces]))[0])
+    spreads.append(log_spread(_answers(network, torch.stack([non_face(face, size, rng) for face in faces]))))
     is_face = np.arange((DRAWS + 1) * len(faces)) < DRAWS * len(faces)
     right = np.zeros(len(is_face), bool)
     right[is_face] = torch.cat(errors).numpy() <= RIGHT
-    plain = FaceDataset(faces, size, seed=seed)
-    plain_spread = _answers(network, torch.stack([plain[i][0] for i in range(len(plain))]))[0].numpy()
-    return Trial(torch.cat(spreads).numpy().astype(float), right, is_face, np.tile(numbers, DRAWS + 1), plain_spread)
+    dataset.augment = NO_AUGMENT
+    plain = log_spread(_answers(network, torch.stack([dataset[i][0] for i in range(len(dataset))])))
+    return Trial(torch.cat(spreads).numpy().astype(float), right, is_face, np.tile(numbers, DRAWS + 1), plain.numpy())
 
 
 def non_face(face: Face, size: int, rng: np.random.Generator) -> Tensor:
@@ -146,9 +145,10 @@ def non_face(face: Face, size: int, rng: np.random.Generator) -> Tensor:
 
 
 @torch.inference_mode()
-def _answers(network: Xception, crops: Tensor) -> tuple[Tensor, Tensor]:
+def _answers(network: Xception, crops: Tensor) -> Landmarks:
+    """What the network says of all crops, found in batches."""
     network.eval()
     outputs = [network(part) for part in crops.split(BATCH)]
     if outputs[0].logits is None:
         raise CourseError("a regression network has no maps, and so no confidence to calibrate")
-    return torch.cat([log_spread(o) for o in outputs]), torch.cat([o.points01 for o in outputs])
+    return Landmarks(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))

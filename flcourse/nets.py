@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from flcourse.metrics import ACCEPT
 from flcourse.points import N_POINTS
 
 HEADS = ("regression", "heatmap")
@@ -279,7 +280,7 @@ class Calibration(NamedTuple):
 
     slope: float
     bias: float
-    accept: float = 0.2  # the confidence from which an answer counts as a face; `face.landmarker.ACCEPT`
+    accept: float = ACCEPT  # the confidence from which this network's answers count as faces
 
 
 def log_spread(output: Landmarks, ring: int = HeatmapHead.RING) -> Tensor:

@@ -24,9 +24,10 @@ from flcourse.data.drawing.shape import Expression
 from flcourse.data.drawn_faces import draw_face
 from flcourse.data.ibug import IBUG_TEST, IBUG_TRAIN, Face, read_imglab, split_faces
 from flcourse.data.sources import cifar10
-from flcourse.face.landmarker import ACCEPT, FaceLandmarker, FaceLandmarks
+from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
 from flcourse.face.measure import measure
 from flcourse.files import atomic_write
+from flcourse.metrics import ACCEPT
 from flcourse.pictures import read_picture
 from flcourse.points import Box, apply
 

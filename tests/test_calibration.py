@@ -19,7 +19,8 @@ from flcourse.data.drawn_faces import write_drawn_faces
 from flcourse.data.ibug import read_imglab
 from flcourse.errors import CourseError
 from flcourse.export import export_onnx
-from flcourse.face.landmarker import ACCEPT, OnnxNetwork
+from flcourse.face.landmarker import OnnxNetwork
+from flcourse.metrics import ACCEPT
 from flcourse.nets import Calibration, Landmarks, Xception, soft_argmax
 from flcourse.recipes import load_network
 from flcourse.show.plot import reliability_curve

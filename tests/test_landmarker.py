@@ -13,7 +13,8 @@ from toys import template
 
 from flcourse.errors import CourseError
 from flcourse.face.detect import Detection, face_box
-from flcourse.face.landmarker import ACCEPT, FaceLandmarker, shipped_weights
+from flcourse.face.landmarker import FaceLandmarker, shipped_weights
+from flcourse.metrics import ACCEPT
 from flcourse.points import MIRROR, Box, BoxMap
 
 SIZE = 64

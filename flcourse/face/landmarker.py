@@ -13,12 +13,12 @@ import onnxruntime
 import flcourse.weights
 from flcourse.errors import CourseError
 from flcourse.face.detect import Detector, face_box, open_detector
+from flcourse.metrics import ACCEPT
 from flcourse.pictures import to_input, warp
 from flcourse.points import N_POINTS, Box, apply, crop_matrix, from01, invert, move_points
 
 DEFAULT_WEIGHTS = "xception"
 
-ACCEPT = 0.2  # the confidence from which an answer counts as a face, unless the network says otherwise
 LOOKS = (1, 2, 4)
 MIRROR01 = np.array([[-1.0, 0, 1], [0, 1, 0]])  # x' = 1 - x, for normalised points
 
