@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Set up the course and run it. Needs Python 3.11 to 3.14 and nothing else.
 
-    python3 course.py demo [PICTURE...]   set up, find the 68 points in real photographs, write pictures
+    python3 course.py demo [IMAGE...]   set up, find the 68 points in real photographs, write images
     python3 course.py lab                 set up, open the course in JupyterLab
     python3 course.py test [PYTEST...]    set up, check and run everything (with arguments: only pytest, with those)
     python3 course.py setup               only set up

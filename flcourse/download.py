@@ -71,11 +71,11 @@ def download(
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone_in(target.parent):
+        with _folder_lock(target.parent):
             if is_there():  # another process has fetched it meanwhile
                 return target
             require_room(target, (size or 0) - (part.stat().st_size if part.exists() else 0))
-            for url in _that_answer(urls, troubles):
+            for url in _reachable(urls, troubles):
                 resumed = True
                 while resumed:  # a second round only where an old part file, not the server, may be what is wrong
                     resumed = part.exists()
@@ -103,7 +103,7 @@ def _check_sum(algorithm: str, expected: str, path: Path) -> str | None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def _folder_lock(folder: Path) -> Iterator[None]:
     """Hold a folder against other processes' downloads, so that two never write one part file.
 
     Windows needs no lock: it refuses to rename a file that another process has open.
@@ -130,14 +130,14 @@ def require_room(target: Path, needed: int) -> None:
         )
 
 
-def _that_answer(urls: list[str], troubles: list[str]) -> Iterator[str]:
+def _reachable(urls: list[str], troubles: list[str]) -> Iterator[str]:
     """Those of `urls` whose host, or the proxy before it, takes a connection; the others go to `troubles`.
 
     All are tried at once, so that the dead ones cost `CONNECT_SECONDS` in all; in threads, because a name look-up
     heeds no time limit.
     """
 
-    def knock(url: str) -> None:
+    def probe(url: str) -> None:
         try:
             socket.create_connection(_first_hop(url), timeout=CONNECT_SECONDS).close()
             answers[url] = None
@@ -146,10 +146,10 @@ def _that_answer(urls: list[str], troubles: list[str]) -> Iterator[str]:
 
     answers: dict[str, str | None] = {}
     deadline = time.monotonic() + CONNECT_SECONDS
-    knocks = [threading.Thread(target=knock, args=(url,), daemon=True) for url in urls]
-    for thread in knocks:
+    probes = [threading.Thread(target=probe, args=(url,), daemon=True) for url in urls]
+    for thread in probes:
         thread.start()
-    for url, thread in zip(urls, knocks, strict=True):
+    for url, thread in zip(urls, probes, strict=True):
         thread.join(max(0.0, deadline - time.monotonic()))
         trouble = answers.get(url, f"no connection within {CONNECT_SECONDS:.0f} s")
         if trouble is None:

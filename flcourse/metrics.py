@@ -7,7 +7,7 @@ import numpy as np
 from flcourse.points import OUTER_EYE_CORNERS, Box
 
 # The original project's measure: a point is right within 15 px where the face box, 1.1 times enlarged, is 299 px wide.
-RADIUS, RADIUS_PICTURE, RADIUS_BOX = 15.0, 299.0, 1.1
+RADIUS, RADIUS_IMAGE, RADIUS_BOX = 15.0, 299.0, 1.1
 
 ACCEPT = 0.2  # the confidence from which an answer counts as a face, unless its network says otherwise
 
@@ -54,14 +54,14 @@ def auc(errors: np.ndarray, limit: float) -> float:
 def within_radius(predicted: np.ndarray, true: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
     """For each face the percentage of its points within the original project's radius: (N, 68, 2) twice -> (N,).
 
-    Points and `boxes` (the file's) in picture pixels; the radius is 15 px once 1.1 times the box is scaled to 299 px.
+    Points and `boxes` (the file's) in image pixels; the radius is 15 px once 1.1 times the box is scaled to 299 px.
     """
-    radius = np.array([RADIUS / RADIUS_PICTURE * RADIUS_BOX * box.side for box in boxes])
+    radius = np.array([RADIUS / RADIUS_IMAGE * RADIUS_BOX * box.side for box in boxes])
     return 100 * (np.linalg.norm(predicted - true, axis=-1) <= radius[:, None]).mean(axis=-1)
 
 
 def summary(predicted: np.ndarray, true: np.ndarray, boxes: Sequence[Box]) -> dict[str, float]:
-    """The figures that `flcourse evaluate` states, for points (N, 68, 2) and file boxes in picture pixels."""
+    """The figures that `flcourse evaluate` states, for points (N, 68, 2) and file boxes in image pixels."""
     errors = nme(predicted, true)
     return {
         "nme": float(errors.mean()),

@@ -4,7 +4,7 @@
     .venv/bin/python notebooks/measure.py course_15 original_15 ...
 
 Every training goes to RUNS/NAME and can be interrupted and called again; what was measured goes to
-`flcourse/weights/measured.json`: numbers only, no picture. Only the experiments whose figures are stated for the test
+`flcourse/weights/measured.json`: numbers only, no image. Only the experiments whose figures are stated for the test
 faces look at them, once, after training; every choice is made on training faces that were held out.
 """
 
@@ -22,14 +22,15 @@ import torch
 import flcourse.weights
 from flcourse import metrics
 from flcourse.apps.evaluate import predict
-from flcourse.data.ibug import IBUG_TEST, IBUG_TRAIN, Face, read_imglab, split_faces
-from flcourse.data.sources import fetch_drawn_faces
+from flcourse.data.datasets import fetch_drawn_faces
+from flcourse.data.imglab import IBUG_TEST, IBUG_TRAIN, Face, read_imglab, split_faces
 from flcourse.errors import CourseError
 from flcourse.face.landmarker import FaceLandmarks
 from flcourse.files import atomic_write, find_file
 from flcourse.points import N_POINTS, PARTS, apply, crop_matrix
-from flcourse.recipes import RECIPES, Recipe, ablation, load_network, train_landmarks
-from flcourse.train import Device, choose_device
+from flcourse.training.checkpoints import load_network
+from flcourse.training.loop import Device, choose_device
+from flcourse.training.recipes import RECIPES, Recipe, ablation, train_landmarks
 
 MEASURED = Path(flcourse.weights.__file__).parent / "measured.json"
 ABLATION = {"width": 0.25, "epochs": 10}  # small, so that a row takes five minutes
@@ -101,7 +102,7 @@ EXPERIMENTS = {
 
 def figures(weights: str, boxes: str = "file") -> dict:
     """NME and more of a network on the test faces."""
-    return summarise(*predict(real(IBUG_TEST), weights, boxes, looks=1))
+    return summarise(*predict(real(IBUG_TEST), weights, boxes, tta=1))
 
 
 def summarise(faces: Sequence[Face], found: Sequence[FaceLandmarks], how: dict) -> dict:

@@ -2,8 +2,8 @@
 
     .venv/bin/python notebooks/measure_shipped.py [--weights xception]
 
-Needs iBUG 300-W and, for pictures of things, CIFAR-10 in a data folder. Every figure goes to
-`flcourse/weights/measured.json`: numbers only, no picture. The test faces choose nothing.
+Needs iBUG 300-W and, for images of things, CIFAR-10 in a data folder. Every figure goes to
+`flcourse/weights/measured.json`: numbers only, no image. The test faces choose nothing.
 """
 
 import argparse
@@ -20,15 +20,15 @@ from tqdm.auto import tqdm
 
 from flcourse import metrics
 from flcourse.apps.evaluate import BOX_SOURCES, predict
+from flcourse.data.datasets import cifar10
 from flcourse.data.drawing.shape import Expression
 from flcourse.data.drawn_faces import draw_face
-from flcourse.data.ibug import IBUG_TEST, IBUG_TRAIN, Face, read_imglab, split_faces
-from flcourse.data.sources import cifar10
+from flcourse.data.imglab import IBUG_TEST, IBUG_TRAIN, Face, read_imglab, split_faces
 from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
 from flcourse.face.measure import measure
 from flcourse.files import atomic_write
+from flcourse.images import read_image
 from flcourse.metrics import ACCEPT
-from flcourse.pictures import read_picture
 from flcourse.points import Box, apply
 
 DRAWN = 224  # drawn faces, as many as there are test faces; none of their seeds was trained on
@@ -38,36 +38,36 @@ FACE_FREE = (
     *("brick", "cell", "chelsea", "clock", "coffee", "coins", "grass", "gravel", "horse", "hubble_deep_field"),
     *("immunohistochemistry", "moon", "page", "retina", "rocket", "text"),
 )
-PIECES = 500  # of those, and as many of CIFAR-10's test pictures
+PIECES = 500  # of those, and as many of CIFAR-10's test images
 
-Changed = tuple[np.ndarray, np.ndarray, Box]  # a picture, its points, the face box
+Changed = tuple[np.ndarray, np.ndarray, Box]  # an image, its points, the face box
 
 
-def unchanged(picture: np.ndarray, face: Face, index: int) -> Changed:
+def unchanged(image: np.ndarray, face: Face, index: int) -> Changed:
     """The face as it is."""
-    return picture, face.points, face.box
+    return image, face.points, face.box
 
 
-def grey(picture: np.ndarray, face: Face, index: int) -> Changed:
+def grey(image: np.ndarray, face: Face, index: int) -> Changed:
     """Without colours."""
-    return np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2), face.points, face.box
+    return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2), face.points, face.box
 
 
-def dark(picture: np.ndarray, face: Face, index: int) -> Changed:
+def dark(image: np.ndarray, face: Face, index: int) -> Changed:
     """A seventh of the light, rounded to whole grey levels, with a sensor's noise of one and a half of them."""
-    noise = np.random.default_rng(index).normal(0, 1.5, picture.shape)
-    return (picture / 7 + noise).round().clip(0, 255).astype(np.uint8), face.points, face.box
+    noise = np.random.default_rng(index).normal(0, 1.5, image.shape)
+    return (image / 7 + noise).round().clip(0, 255).astype(np.uint8), face.points, face.box
 
 
-def rotated(picture: np.ndarray, face: Face, index: int) -> Changed:
+def rotated(image: np.ndarray, face: Face, index: int) -> Changed:
     """Turned by 30 degrees about the box's centre, every second face to the other side."""
     matrix = cv2.getRotationMatrix2D(face.box.centre, 30 * (-1) ** index, 1)
-    height, width = picture.shape[:2]
-    turned = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    height, width = image.shape[:2]
+    turned = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
     return turned, apply(face.points, matrix), face.box
 
 
-def half_occluded(picture: np.ndarray, face: Face, index: int) -> Changed:
+def half_occluded(image: np.ndarray, face: Face, index: int) -> Changed:
     """One half behind a grey board: in turn the left, right, upper and lower half of the true points' box."""
     low, high = face.points.min(axis=0) - 5, face.points.max(axis=0) + 5
     middle = (low + high) / 2
@@ -76,15 +76,15 @@ def half_occluded(picture: np.ndarray, face: Face, index: int) -> Changed:
     else:
         low, high = ((low, (high[0], middle[1])), ((low[0], middle[1]), high))[index % 4 - 2]
     corners = [tuple(round(float(v)) for v in corner) for corner in (low, high)]
-    return cv2.rectangle(picture.copy(), *corners, (128, 128, 128), cv2.FILLED), face.points, face.box
+    return cv2.rectangle(image.copy(), *corners, (128, 128, 128), cv2.FILLED), face.points, face.box
 
 
-def small(picture: np.ndarray, face: Face, index: int) -> Changed:
-    """The picture shrunk until the face box is 48 px wide."""
+def small(image: np.ndarray, face: Face, index: int) -> Changed:
+    """The image shrunk until the face box is 48 px wide."""
     factor = 48 / face.box.side
-    height, width = (round(side * factor) for side in picture.shape[:2])
-    shrunk = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    x, y = width / picture.shape[1], height / picture.shape[0]
+    height, width = (round(side * factor) for side in image.shape[:2])
+    shrunk = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    x, y = width / image.shape[1], height / image.shape[0]
     matrix = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])  # integers are at pixel centres
     left, top = apply(np.array([face.box.left - 0.5, face.box.top - 0.5]), matrix) + 0.5
     return shrunk, apply(face.points, matrix), Box(left, top, face.box.width * x, face.box.height * y)
@@ -101,8 +101,8 @@ CHANGES: dict[str, Callable[[np.ndarray, Face, int], Changed]] = {
 
 
 def judge(landmarker: FaceLandmarker, cases: Sequence[Changed]) -> dict:
-    """NME, failures and accepted faces over pictures with known points."""
-    found = [landmarker.at(picture, [box])[0] for picture, _, box in cases]
+    """NME, failures and accepted faces over images with known points."""
+    found = [landmarker.at(image, [box])[0] for image, _, box in cases]
     errors = metrics.nme(np.stack([face.points for face in found]), np.stack([points for _, points, _ in cases]))
     return {
         "faces": len(errors),
@@ -115,41 +115,41 @@ def judge(landmarker: FaceLandmarker, cases: Sequence[Changed]) -> dict:
 
 def robustness(landmarker: FaceLandmarker, faces: Sequence[Face]) -> dict:
     """The same weights where faces are hard to see."""
-    pictures = [read_picture(face.path) for face in faces]
+    images = [read_image(face.path) for face in faces]
     rows = {
-        name: judge(landmarker, [change(p, f, i) for i, (p, f) in enumerate(zip(pictures, faces, strict=True))])
+        name: judge(landmarker, [change(p, f, i) for i, (p, f) in enumerate(zip(images, faces, strict=True))])
         for name, change in tqdm(CHANGES.items(), desc="robustness")
     }
     drawn = [draw_face(DRAWN_SEED + i) for i in range(DRAWN)]
-    return rows | {"drawn faces": judge(landmarker, [(face.picture, face.points, face.box) for face in drawn])}
+    return rows | {"drawn faces": judge(landmarker, [(face.image, face.points, face.box) for face in drawn])}
 
 
 def things() -> Iterator[tuple[np.ndarray, Box]]:
-    """`PIECES` random squares of `FACE_FREE` pictures and as many of CIFAR-10, each with the box that crops it."""
+    """`PIECES` random squares of `FACE_FREE` images and as many of CIFAR-10, each with the box that crops it."""
     rng = np.random.default_rng(0)
     photographs = [as_photograph(getattr(skimage.data, name)()) for name in FACE_FREE]
     for i in range(PIECES):
-        picture = photographs[i % len(photographs)]
-        height, width = picture.shape[:2]
+        image = photographs[i % len(photographs)]
+        height, width = image.shape[:2]
         side = np.exp(rng.uniform(np.log(40), np.log(min(height, width))))
         x, y = (rng.uniform(side / 2, length - side / 2) for length in (width, height))
-        yield picture, Box.around((x, y), side / 1.3)  # the crop is 1.3 boxes wide
-    pictures = cifar10().test_x
-    for i in rng.choice(len(pictures), PIECES, replace=False):
-        yield cv2.resize(pictures[i], (224, 224), interpolation=cv2.INTER_CUBIC), Box.around((111.5, 95), 224 / 1.3)
+        yield image, Box.around((x, y), side / 1.3)  # the crop is 1.3 boxes wide
+    images = cifar10().test_x
+    for i in rng.choice(len(images), PIECES, replace=False):
+        yield cv2.resize(images[i], (224, 224), interpolation=cv2.INTER_CUBIC), Box.around((111.5, 95), 224 / 1.3)
 
 
-def as_photograph(picture: np.ndarray) -> np.ndarray:
-    """Any of scikit-image's pictures as (H, W, 3) uint8."""
-    picture = skimage.util.img_as_ubyte(picture)
-    return np.ascontiguousarray(np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture[..., :3])
+def as_photograph(image: np.ndarray) -> np.ndarray:
+    """Any of scikit-image's images as (H, W, 3) uint8."""
+    image = skimage.util.img_as_ubyte(image)
+    return np.ascontiguousarray(np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image[..., :3])
 
 
 def rejection(landmarker: FaceLandmarker, faces: Sequence[FaceLandmarks]) -> dict:
     """How many things pass where 99 % of the test faces do, and at the threshold that is set."""
     confidence = np.array([face.confidence for face in faces])
     threshold = float(np.quantile(confidence, 0.01))
-    other = np.array([landmarker.at(picture, [box])[0].confidence for picture, box in tqdm(things(), desc="things")])
+    other = np.array([landmarker.at(image, [box])[0].confidence for image, box in tqdm(things(), desc="things")])
     return {
         "things": len(other),
         "threshold_99": round(threshold, 4),
@@ -173,7 +173,7 @@ def shut(landmarker: FaceLandmarker, people: int = 80) -> dict:
     parts = []
     for seed in range(DRAWN_SEED, DRAWN_SEED + people):
         closed, open_ = (draw_face(seed, expression=Expression(eyes_closed=by), plain=True) for by in (1.0, 0.0))
-        eyes = [measure(landmarker.at(face.picture, [face.box])[0].points).eyes for face in (closed, open_)]
+        eyes = [measure(landmarker.at(face.image, [face.box])[0].points).eyes for face in (closed, open_)]
         parts.append(eyes[0] / eyes[1])
     quartiles = np.quantile(parts, [0.25, 0.5, 0.75]).round(3).tolist()
     return {"people": people, "median": quartiles[1], "quartiles": quartiles[::2]}
@@ -189,17 +189,17 @@ def main() -> None:
     test, val = read_imglab(real(IBUG_TEST)), split_faces(read_imglab(real(IBUG_TRAIN)), 0.1)[1]
     record: dict = {"shipped": {}, "shipped_2": {}, "shipped_4": {}}
     for boxes in BOX_SOURCES:
-        for key, looks in (("shipped", 1), ("shipped_2", 2), ("shipped_4", 4)):
-            faces, found, how = predict(real(IBUG_TEST), args.weights, boxes, looks=looks)
+        for key, tta in (("shipped", 1), ("shipped_2", 2), ("shipped_4", 4)):
+            faces, found, how = predict(real(IBUG_TEST), args.weights, boxes, tta=tta)
             record[key][boxes] = summarise(faces, found, how)
-            if looks > 1:  # their means are enough
+            if tta > 1:  # their means are enough
                 del record[key][boxes]["errors"], record[key][boxes]["parts"]
             elif boxes == "file":
                 record["openness"] = openness(faces, found)
                 record["things"] = rejection(landmarker, found)
     record["shut"] = shut(landmarker)
     record["robustness"] = robustness(landmarker, test)
-    record["validation"] = judge(landmarker, [unchanged(read_picture(face.path), face, 0) for face in val])
+    record["validation"] = judge(landmarker, [unchanged(read_image(face.path), face, 0) for face in val])
     measured = json.loads(args.json.read_text(encoding="utf-8")) | record
     atomic_write(args.json, json.dumps(measured, indent=1, sort_keys=True) + "\n")
     print(f"recorded in {args.json}: {', '.join(record)}")

@@ -3,7 +3,7 @@
     .venv/bin/python notebooks/save.py notebooks/01_numpy_mnist.ipynb ...
 
 Like *Restart & Run All*, but without what does not belong into the repository: the state and views of widgets, which a
-reader without a kernel could not use, and what programs say on stderr (progress bars). Pictures are stored with 256
+reader without a kernel could not use, and what programs say on stderr (progress bars). Images are stored with 256
 colours, a third of the size: GitHub does not show notebooks of more than 1 MB.
 """
 
@@ -23,9 +23,9 @@ CELL_SECONDS = 2 * 3600  # a training of MINUTES = 40, twice, on a slow machine
 
 def with_256_colours(png: str) -> str:
     """A PNG, in base64 as notebooks hold it, with a palette of its 256 commonest colours."""
-    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     packed = io.BytesIO()
-    picture.quantize(256, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
+    image.quantize(256, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
     return base64.b64encode(packed.getvalue()).decode()
 
 

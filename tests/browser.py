@@ -159,7 +159,7 @@ class Notebook:
         return [f"{o['ename']}: {o['evalue']}" for o in outputs if o["output_type"] == "error"] + self.said
 
     def wait(self, condition: str, seconds: float, otherwise: str):
-        """Until a JavaScript expression is true; fail with a picture of the page if it does not become so."""
+        """Until a JavaScript expression is true; fail with an image of the page if it does not become so."""
         try:
             self.page.wait_for_function(f"() => Boolean({condition})", timeout=seconds * 1000)
         except Error as error:

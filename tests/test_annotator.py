@@ -5,14 +5,14 @@ import pytest
 import traitlets
 from toys import template, toy_set
 
-from flcourse.data.ibug import read_imglab
+from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError
-from flcourse.pictures import read_picture
+from flcourse.images import read_image
 from flcourse.points import N_POINTS, PARTS, tight_box
 from flcourse.show.annotator import WHERE, Annotator, scheme
 
-POINTS = template() * 70 + (61.37, 48.81)  # fractions of a pixel, as clicks on an enlarged picture give
-PICTURE = np.random.default_rng(0).integers(0, 256, size=(110, 130, 3), dtype=np.uint8)
+POINTS = template() * 70 + (61.37, 48.81)  # fractions of a pixel, as clicks on an enlarged image give
+IMAGE = np.random.default_rng(0).integers(0, 256, size=(110, 130, 3), dtype=np.uint8)
 
 
 def click(annotator, points):
@@ -27,7 +27,7 @@ def some(n):
 
 
 def test_starts_with_nothing():
-    annotator = Annotator(PICTURE)
+    annotator = Annotator(IMAGE)
     assert annotator.points.shape == (68, 2) and np.isnan(annotator.points).all()
     assert not annotator.done and annotator.current == 0
     assert (annotator.width, annotator.height) == (130, 110)
@@ -35,7 +35,7 @@ def test_starts_with_nothing():
 
 
 def test_clicks_become_points():
-    annotator = Annotator(PICTURE)
+    annotator = Annotator(IMAGE)
     click(annotator, some(12))
     assert annotator.points[:12] == pytest.approx(POINTS[:12]) and np.isnan(annotator.points[12:]).all()
     click(annotator, POINTS)
@@ -44,7 +44,7 @@ def test_clicks_become_points():
 
 
 def test_starts_from_a_proposal():
-    whole, part = Annotator(PICTURE, POINTS.astype(np.float32)), Annotator(PICTURE, some(31))
+    whole, part = Annotator(IMAGE, POINTS.astype(np.float32)), Annotator(IMAGE, some(31))
     assert whole.done and whole.points == pytest.approx(POINTS, abs=1e-4) and whole.current == 0
     assert not part.done and part.current == 31
     part.points = POINTS
@@ -55,71 +55,71 @@ def test_starts_from_a_proposal():
 
 
 def test_box_is_the_square_about_the_points():
-    box = Annotator(PICTURE, POINTS).box
+    box = Annotator(IMAGE, POINTS).box
     tight = tight_box(POINTS)
     assert box.width == box.height == pytest.approx((tight.width + tight.height) / 2)
     assert box.centre == pytest.approx(tight.centre)
 
 
 def test_face_is_what_training_reads(tmp_path):
-    face = Annotator(PICTURE, POINTS).face(tmp_path / "me.png")
+    face = Annotator(IMAGE, POINTS).face(tmp_path / "me.png")
     assert face.path == tmp_path / "me.png" and face.file == "me.png"
     assert face.points.dtype == np.float32 and face.points == pytest.approx(POINTS, abs=1e-4)
-    assert Annotator(PICTURE, POINTS).face(tmp_path / "me.png", "a/me.png").file == "a/me.png"
+    assert Annotator(IMAGE, POINTS).face(tmp_path / "me.png", "a/me.png").file == "a/me.png"
 
 
 def test_saved_and_read_back(tmp_path):
-    annotator = Annotator(PICTURE)
+    annotator = Annotator(IMAGE)
     click(annotator, POINTS)
     [face] = annotator.save(tmp_path / "new" / "mine.xml")
     assert face.points == pytest.approx(POINTS, abs=0.01)
     assert tuple(face.box) == pytest.approx(tuple(annotator.box), abs=0.01)
-    assert face.file == "mine_0000.png" and (read_picture(face.path) == PICTURE).all()
+    assert face.file == "mine_0000.png" and (read_image(face.path) == IMAGE).all()
     [again] = read_imglab(tmp_path / "new" / "mine.xml")
     assert (again.points == face.points).all()
 
 
 def test_saved_again_it_replaces_its_face(tmp_path):
-    xml, annotator = tmp_path / "mine.xml", Annotator(PICTURE, POINTS)
+    xml, annotator = tmp_path / "mine.xml", Annotator(IMAGE, POINTS)
     annotator.save(xml)
     annotator.points = POINTS + 1.5
     [face] = annotator.save(xml)
     assert face.points == pytest.approx(POINTS + 1.5, abs=0.01) and face.file == "mine_0000.png"
-    assert len(Annotator(PICTURE, POINTS).save(xml)) == 2  # another annotator's face is added
+    assert len(Annotator(IMAGE, POINTS).save(xml)) == 2  # another annotator's face is added
 
 
 def test_saving_adds_to_what_is_there(tmp_path):
     xml = toy_set(tmp_path, 3)
     before = read_imglab(xml)
-    faces = Annotator(PICTURE, POINTS).save(xml)
+    faces = Annotator(IMAGE, POINTS).save(xml)
     assert [face.file for face in faces] == [*(face.file for face in before), "labels_0000.png"]
     for old, new in zip(before, faces, strict=False):
         assert new.points == pytest.approx(old.points, abs=0.005) and new.path.exists()
-    # Two faces of one picture, by two annotators.
-    faces = Annotator(PICTURE, POINTS - 2).save(xml, "labels_0000.png")
+    # Two faces of one image, by two annotators.
+    faces = Annotator(IMAGE, POINTS - 2).save(xml, "labels_0000.png")
     assert len(faces) == 5 and [face.file for face in faces[-2:]] == 2 * ["labels_0000.png"]
 
 
-def test_another_picture_is_not_overwritten(tmp_path):
-    Annotator(PICTURE, POINTS).save(tmp_path / "mine.xml", "me.png")
-    with pytest.raises(CourseError, match=r"me\.png: is there already and is another picture"):
-        Annotator(255 - PICTURE, POINTS).save(tmp_path / "mine.xml", "me.png")
+def test_another_image_is_not_overwritten(tmp_path):
+    Annotator(IMAGE, POINTS).save(tmp_path / "mine.xml", "me.png")
+    with pytest.raises(CourseError, match=r"me\.png: is there already and is another image"):
+        Annotator(255 - IMAGE, POINTS).save(tmp_path / "mine.xml", "me.png")
     with pytest.raises(CourseError, match=r"me\.jpg: expected a name that ends in \.png"):
-        Annotator(PICTURE, POINTS).save(tmp_path / "mine.xml", "me.jpg")
+        Annotator(IMAGE, POINTS).save(tmp_path / "mine.xml", "me.jpg")
     assert len(read_imglab(tmp_path / "mine.xml")) == 1
 
 
 def test_no_imglab_file_is_left_as_it_is(tmp_path):
     (tmp_path / "mine.xml").write_text("<html/>")
     with pytest.raises(CourseError, match=r"mine\.xml"):
-        Annotator(PICTURE, POINTS).save(tmp_path / "mine.xml")
+        Annotator(IMAGE, POINTS).save(tmp_path / "mine.xml")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.xml"]
     assert (tmp_path / "mine.xml").read_text() == "<html/>"
 
 
 def test_missing_points_are_refused(tmp_path):
-    annotator = Annotator(PICTURE, some(40))
-    said = r"40 of 68 points are set; the first that is missing is 40 \(eye, left in the picture\): click"
+    annotator = Annotator(IMAGE, some(40))
+    said = r"40 of 68 points are set; the first that is missing is 40 \(eye, left in the image\): click"
     for refused in (
         lambda: annotator.box,
         lambda: annotator.face(tmp_path / "me.png"),
@@ -130,19 +130,17 @@ def test_missing_points_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "picture", [PICTURE[..., 0], PICTURE.astype(float), PICTURE[:0], np.zeros((4, 4, 4), np.uint8)]
-)
-def test_what_is_no_picture_is_named(picture):
-    with pytest.raises(ValueError, match=r"picture: .*expected uint8 \(H, W, 3\), RGB"):
-        Annotator(picture)
+@pytest.mark.parametrize("image", [IMAGE[..., 0], IMAGE.astype(float), IMAGE[:0], np.zeros((4, 4, 4), np.uint8)])
+def test_what_is_no_image_is_named(image):
+    with pytest.raises(ValueError, match=r"image: .*expected uint8 \(H, W, 3\), RGB"):
+        Annotator(image)
 
 
 @pytest.mark.parametrize("points", [POINTS[:67], POINTS.T, np.full((68, 2), np.inf)])
 def test_wrong_points_are_named(points):
     with pytest.raises(ValueError, match=r"points: .*expected \(68, 2\)"):
-        Annotator(PICTURE, points)
-    annotator = Annotator(PICTURE, POINTS)
+        Annotator(IMAGE, points)
+    annotator = Annotator(IMAGE, POINTS)
     with pytest.raises(ValueError, match=r"expected \(68, 2\)"):
         annotator.points = points
     with pytest.raises(traitlets.TraitError, match="marks"):
@@ -150,11 +148,11 @@ def test_wrong_points_are_named(points):
     assert annotator.points == pytest.approx(POINTS)
 
 
-def test_picture_is_a_copy():
-    picture = PICTURE.copy()
-    annotator = Annotator(picture)
-    picture[:] = 0
-    assert (annotator.picture == PICTURE).all()
+def test_image_is_a_copy():
+    image = IMAGE.copy()
+    annotator = Annotator(image)
+    image[:] = 0
+    assert (annotator.image == IMAGE).all()
 
 
 def test_scheme_is_a_face():

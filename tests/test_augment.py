@@ -1,4 +1,4 @@
-"""Augmentation: the dots of a warped picture are found again at the moved points."""
+"""Augmentation: the dots of a warped image are found again at the moved points."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from skimage import data
 
 from flcourse.data.augment import NO_AUGMENT, Augment, augment_crop, draw_matrix, window_matrix
-from flcourse.pictures import warp
+from flcourse.images import warp
 from flcourse.points import MIRROR, Box, apply, compose, crop_matrix, move_points
 
 SIZE = 224
@@ -15,14 +15,14 @@ BOX = Box.around((200, 200), 160)
 GRID = np.stack(np.meshgrid(np.linspace(135, 265, 9), np.linspace(150, 282, 8)), axis=-1).reshape(-1, 2)[:68]
 
 
-def dotted_picture() -> np.ndarray:
+def dotted_image() -> np.ndarray:
     """One Gaussian dot at each of 68 known points, none nearer than 16 px to the next."""
     ys, xs = np.mgrid[:420, :400]
     dots = sum(np.exp(-((xs - x) ** 2 + (ys - y) ** 2) / (2 * 1.5**2)) for x, y in GRID)
     return np.repeat((255 * dots.clip(0, 1)).round().astype(np.uint8)[..., None], 3, axis=2)
 
 
-PICTURE = dotted_picture()
+IMAGE = dotted_image()
 
 
 def found_dot(grey: np.ndarray, x: float, y: float, reach: float) -> np.ndarray:
@@ -46,12 +46,12 @@ GEOMETRIC = {
 
 
 @pytest.mark.parametrize("augment", GEOMETRIC.values(), ids=GEOMETRIC.keys())
-@pytest.mark.parametrize("size", [SIZE, 90])  # 90: the picture is shrunk on the way
+@pytest.mark.parametrize("size", [SIZE, 90])  # 90: the image is shrunk on the way
 def test_dots_are_found_under_the_moved_points(augment, size):
     checked = 0
     for seed in range(6):
         matrix = draw_matrix(augment, BOX, size, np.random.default_rng(seed))
-        crop = warp(PICTURE, matrix, size)[..., 0].astype(float)
+        crop = warp(IMAGE, matrix, size)[..., 0].astype(float)
         moved = move_points(GRID, matrix)
         order = MIRROR if np.linalg.det(matrix[:, :2]) < 0 else np.arange(68)
         assert np.allclose(apply(GRID[order], matrix), moved)  # the mirrored points carry their twins' numbers

@@ -14,17 +14,16 @@ from torch import nn
 import flcourse.weights
 from flcourse import metrics
 from flcourse.apps.cli import main
-from flcourse.calibration import DRAWS, calibrate, held_out, non_face
 from flcourse.data.drawn_faces import write_drawn_faces
-from flcourse.data.ibug import read_imglab
+from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError
-from flcourse.export import export_onnx
 from flcourse.face.landmarker import OnnxNetwork
 from flcourse.metrics import ACCEPT
-from flcourse.nets import Calibration, Landmarks, Xception, soft_argmax
-from flcourse.recipes import load_network
 from flcourse.show.plot import reliability_curve
-from flcourse.train import pack_weights
+from flcourse.training.calibration import DRAWS, calibrate, held_out, non_face
+from flcourse.training.checkpoints import load_network, pack_weights
+from flcourse.training.export import export_onnx
+from flcourse.training.nets import Calibration, Landmarks, Xception, soft_argmax
 
 SHIPPED = Path(flcourse.weights.__file__).parent / "xception.safetensors"
 

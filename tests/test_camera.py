@@ -13,20 +13,20 @@ from flcourse.face.overlays import OVERLAYS
 from flcourse.face.track import TrackedFace
 from flcourse.points import Box
 from flcourse.show import camera as module
-from flcourse.show.camera import BrowserCamera, film_strip, to_jpeg, watch
+from flcourse.show.camera import BrowserCamera, film_strip, play, to_jpeg
 
 FRAME = np.full((120, 160, 3), 90, np.uint8)
 FRAME[40:80, 60:100] = (200, 40, 40)  # red, so that RGB and BGR can be told apart
 
 
 class Finder:
-    """Stands in for a tracker: one face wherever it looks, and a list of what it was asked."""
+    """Stands in for a tracker: one face wherever it tta, and a list of what it was asked."""
 
     def __init__(self):
         self.asked, self.resets, self.slow = [], 0, 0.0
 
-    def __call__(self, picture, at):
-        self.asked.append((picture, at))
+    def __call__(self, image, at):
+        self.asked.append((image, at))
         time.sleep(self.slow)
         points = np.full((68, 2), 50.0, np.float32)
         return [TrackedFace(points, 0.9, Box(40, 20, 60, 60), 0.8, 1, points)]
@@ -45,10 +45,10 @@ class Marks:
         self.opened.append(name)
         drawn = 0
 
-        def overlay(picture, faces, at):
+        def overlay(image, faces, at):
             nonlocal drawn
             drawn += 1
-            picture[:8, :8] = 20 * drawn
+            image[:8, :8] = 20 * drawn
 
         return overlay
 
@@ -76,7 +76,7 @@ def decode(jpeg):
 def test_a_frame_in_an_answer_out(monkeypatch):
     finder = Finder()
     camera = BrowserCamera(finder)
-    assert (camera.frame, camera.picture, camera.faces, camera.session) == (None, None, [], "")
+    assert (camera.frame, camera.image, camera.faces, camera.session) == (None, None, [], "")
     browser = Browser(camera, monkeypatch)
     browser.send("start")
     assert finder.resets == 1 and camera.session == "a"
@@ -85,8 +85,8 @@ def test_a_frame_in_an_answer_out(monkeypatch):
     assert content == {"kind": "answer", "session": "a", "number": 1, "faces": 1}
     [(asked, at)] = finder.asked
     assert at == 0.25 and asked.dtype == np.uint8 and np.abs(asked.astype(int) - FRAME).mean() < 3  # JPEG, but RGB
-    assert camera.frame is asked and np.abs(decode(jpeg).astype(int) - camera.picture).mean() < 5
-    assert (camera.picture != camera.frame).any()  # the points are drawn, on a copy
+    assert camera.frame is asked and np.abs(decode(jpeg).astype(int) - camera.image).mean() < 5
+    assert (camera.image != camera.frame).any()  # the points are drawn, on a copy
     assert camera.faces[0].confidence == 0.9
     browser.send("stop")
     assert camera.session == "" and len(browser.got) == 1
@@ -100,14 +100,14 @@ def test_overlays_are_changed_live_and_fresh_at_each_start(monkeypatch):
     assert camera.overlay == "one" and camera.overlays == ["one", "two"]
     for number in range(3):
         browser.frame(number, number / 10)
-    assert camera.picture[0, 0, 0] == 60 and marks.opened == ["one"]
+    assert camera.image[0, 0, 0] == 60 and marks.opened == ["one"]
     camera.set_state({"overlay": "two"})  # as the browser does
     browser.frame(4, 0.4)
-    assert camera.picture[0, 0, 0] == 20 and marks.opened == ["one", "two"]
+    assert camera.image[0, 0, 0] == 20 and marks.opened == ["one", "two"]
     browser.send("stop")
     browser.send("start")
     browser.frame(1, 0.1)
-    assert camera.picture[0, 0, 0] == 20 and marks.opened == ["one", "two", "two"]
+    assert camera.image[0, 0, 0] == 20 and marks.opened == ["one", "two", "two"]
     with pytest.raises(CourseError, match="overlay 'three': expected one of one, two"):
         camera.overlay = "three"
     assert camera.overlay == "two"
@@ -129,7 +129,7 @@ def test_a_mirror_that_is_turned_is_another_video(monkeypatch):
 
 
 def test_what_goes_wrong_turns_the_camera_off(monkeypatch):
-    def find(picture, at):
+    def find(image, at):
         raise RuntimeError("no weights\nand much more")
 
     camera = BrowserCamera(find)
@@ -146,14 +146,14 @@ def test_what_goes_wrong_turns_the_camera_off(monkeypatch):
     assert camera.error == "" and browser.got[-1][0]["kind"] == "answer"
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", to_jpeg(FRAME)[:20]])
-def test_bad_pictures(monkeypatch, data):
+@pytest.mark.parametrize("data", [b"", b"no image", to_jpeg(FRAME)[:20]])
+def test_bad_images(monkeypatch, data):
     finder = Finder()
     camera = BrowserCamera(finder)
     browser = Browser(camera, monkeypatch)
     browser.send("start")
     browser.frame(1, 0.0, data)
-    assert browser.got[-1][0]["kind"] == "off" and "the browser's picture" in camera.error and not finder.asked
+    assert browser.got[-1][0]["kind"] == "off" and "the browser's image" in camera.error and not finder.asked
 
 
 def test_messages_that_no_browser_sends_change_nothing(monkeypatch):
@@ -162,9 +162,9 @@ def test_messages_that_no_browser_sends_change_nothing(monkeypatch):
     browser.frame(1, 0.0)  # before any start
     browser.send("stop")
     browser.send("something")
-    assert browser.got == [] and camera.picture is None and camera.error == ""
+    assert browser.got == [] and camera.image is None and camera.error == ""
     browser.send("start")
-    browser.send("frame")  # neither picture nor time
+    browser.send("frame")  # neither image nor time
     assert browser.got[-1][0]["kind"] == "off" and camera.error
 
 
@@ -184,7 +184,7 @@ def test_one_camera_at_a_time_and_python_can_stop_it(monkeypatch):
     assert len(second.got) == 2
 
 
-def test_large_pictures_are_shown_small():
+def test_large_images_are_shown_small():
     assert decode(to_jpeg(np.zeros((1080, 1920, 3), np.uint8))).shape == (360, 640, 3)
     assert decode(to_jpeg(FRAME)).shape == FRAME.shape
 
@@ -198,17 +198,17 @@ def test_widgets_read_as_text_where_they_are_not_shown():
     assert "run this notebook" in repr(BrowserCamera(Finder()))
 
 
-# --- watch ---
+# --- play ---
 
 
-def pictures(n):
+def images(n):
     for number in range(n):
         yield np.full((60, 80, 3), number, np.uint8)
 
 
 @pytest.fixture
 def file(tmp_path):
-    """A video file of 10 pictures, 20 a second."""
+    """A video file of 10 images, 20 a second."""
     path = tmp_path / "video.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 20, (160, 120))
     for _ in range(10):
@@ -217,11 +217,11 @@ def file(tmp_path):
     return path
 
 
-def play(act=None, **given):
+def run_to_end(act=None, **given):
     """Play until the end with `act(view)` beside it; the view."""
 
     async def main():
-        view = watch(**given)
+        view = play(**given)
         if act:
             await act(view)
         await asyncio.wait_for(view.task, 30)
@@ -236,12 +236,12 @@ def released(view):
 
 def test_a_video_plays_to_its_end_at_its_own_rate(file):
     finder, began = Finder(), time.monotonic()
-    view = play(source=file, find=finder)
+    view = run_to_end(source=file, find=finder)
     assert time.monotonic() - began >= 9 / 20
     assert view.frames == len(finder.asked) == 10 and finder.resets == 1 and view.error == ""
     assert [at for _, at in finder.asked] == pytest.approx(np.arange(10) / 20)
     assert decode(view.screen.jpeg).shape == FRAME.shape
-    assert view.picture.shape == FRAME.shape and len(view.faces) == 1
+    assert view.image.shape == FRAME.shape and len(view.faces) == 1
     assert view.status.value == "the end · 10 frames" and view.button.disabled and released(view)
     assert "video.avi, played: run this notebook" in repr(view)
 
@@ -255,14 +255,14 @@ def test_a_generator_plays_and_overlays_are_chosen(monkeypatch):
         seen.append(view.status.value)
         view.choice.value = "two"
 
-    view = play(act, source=pictures(12), find=Finder(), overlays=["one", "two"], open_overlay=marks, rate=60)
+    view = run_to_end(act, source=images(12), find=Finder(), overlays=["one", "two"], open_overlay=marks, rate=60)
     assert view.frames == 12 and marks.opened == ["one", "two"]
     assert seen[0].startswith("frame ") and "1 face" in seen[0]
 
 
-def test_a_slow_browser_gets_fewer_pictures_and_the_last_one(monkeypatch):
+def test_a_slow_browser_gets_fewer_images_and_the_last_one(monkeypatch):
     sent = []
-    monkeypatch.setattr(module, "to_jpeg", lambda picture: bytes([sent.append(int(picture[9, 9, 0])) or len(sent)]))
+    monkeypatch.setattr(module, "to_jpeg", lambda image: bytes([sent.append(int(image[9, 9, 0])) or len(sent)]))
 
     async def act(view):  # nobody answers but once
         while view.frames < 5:
@@ -271,7 +271,7 @@ def test_a_slow_browser_gets_fewer_pictures_and_the_last_one(monkeypatch):
         view.screen._handle_msg(message)
 
     finder = Finder()
-    assert play(act, source=pictures(12), find=finder, open_overlay=Marks(), rate=100).frames == 12
+    assert run_to_end(act, source=images(12), find=finder, open_overlay=Marks(), rate=100).frames == 12
     assert len(finder.asked) == 12
     assert sent[0] == 0 and 5 <= sent[1] < 11 and sent[2:] == [11]
 
@@ -291,7 +291,7 @@ def test_stop_acts_in_the_middle_of_an_endless_video():
             await asyncio.sleep(0.01)
         view.button.click()
 
-    view = play(act, source=endless(), find=Finder(), rate=50)
+    view = run_to_end(act, source=endless(), find=Finder(), rate=50)
     assert view.frames >= 2 and view.status.value.startswith("stopped · ") and closed.is_set() and released(view)
 
 
@@ -301,7 +301,7 @@ def test_stop_does_not_wait_for_a_slow_rate():
             await asyncio.sleep(0.01)
         view.stop()
 
-    assert play(act, source=iter([FRAME] * 3), find=Finder(), rate=0.01).frames <= 2  # a hundred seconds a frame
+    assert run_to_end(act, source=iter([FRAME] * 3), find=Finder(), rate=0.01).frames <= 2  # a hundred seconds a frame
 
 
 def test_the_kernel_stays_free_while_a_slow_finder_works():
@@ -314,29 +314,29 @@ def test_the_kernel_stays_free_while_a_slow_finder_works():
             await asyncio.sleep(0.01)
             ticks += 1
 
-    assert play(act, source=pictures(2), find=finder).frames == 2
+    assert run_to_end(act, source=images(2), find=finder).frames == 2
     assert ticks > 10
 
 
 def test_what_goes_wrong_is_shown_and_the_source_given_back():
-    def find(picture, at):
+    def find(image, at):
         if at > 0.1:
             raise ValueError("<b>too late</b>")
         return []
 
-    view = play(source=pictures(50), find=find)
+    view = run_to_end(source=images(50), find=find)
     assert view.error == "ValueError: <b>too late</b>" and "&lt;b&gt;too late" in view.status.value
     assert view.frames == 4 and released(view)
 
-    view = play(source=iter([FRAME, FRAME[..., 0]]), find=Finder())
-    assert "picture 1: uint8 (120, 160), expected" in view.error and view.frames == 1
+    view = run_to_end(source=iter([FRAME, FRAME[..., 0]]), find=Finder())
+    assert "image 1: uint8 (120, 160), expected" in view.error and view.frames == 1
 
 
 def test_a_second_one_stops_the_first():
     async def main():
-        first = watch(pictures(10**6), Finder())
+        first = play(images(10**6), Finder())
         await asyncio.sleep(0.1)
-        second = watch(pictures(3), Finder())
+        second = play(images(3), Finder())
         await asyncio.wait_for(asyncio.gather(first.task, second.task), 30)
         return first, second
 
@@ -347,7 +347,7 @@ def test_a_second_one_stops_the_first():
 def test_a_tracker_serves_one_video_after_the_other():
     last = -1.0
 
-    def find(picture, at):  # as a tracker, it cannot go back in time, and takes its time
+    def find(image, at):  # as a tracker, it cannot go back in time, and takes its time
         nonlocal last
         assert at >= last
         time.sleep(0.05)
@@ -361,9 +361,9 @@ def test_a_tracker_serves_one_video_after_the_other():
     find.reset = reset
 
     async def main():
-        first = watch(pictures(10**6), find, rate=100)
+        first = play(images(10**6), find, rate=100)
         await asyncio.sleep(0.3)
-        second = watch(pictures(4), find, rate=100)
+        second = play(images(4), find, rate=100)
         await asyncio.wait_for(asyncio.gather(first.task, second.task), 30)
         return first, second
 
@@ -373,7 +373,7 @@ def test_a_tracker_serves_one_video_after_the_other():
 
 def test_a_task_that_is_cancelled_gives_the_source_back():
     async def main():
-        view = watch(pictures(10**6), Finder())
+        view = play(images(10**6), Finder())
         await asyncio.sleep(0.1)
         view.task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -386,9 +386,9 @@ def test_a_task_that_is_cancelled_gives_the_source_back():
 def test_sources_that_cannot_be_played(tmp_path):
     for source, said in ((tmp_path / "none.mp4", "no such file"), (99, "camera 99: does not open"), (None, "expected")):
         with pytest.raises(CourseError, match=said):
-            play(source=source, find=Finder())
+            run_to_end(source=source, find=Finder())
     with pytest.raises(CourseError, match="plays in a notebook"):
-        watch(pictures(3), Finder())
+        play(images(3), Finder())
 
 
 def test_a_busy_camera_is_told_in_the_widget(monkeypatch):
@@ -410,8 +410,8 @@ def test_a_busy_camera_is_told_in_the_widget(monkeypatch):
 
     monkeypatch.setattr("flcourse.face.video.cv2.VideoCapture", Silent)
     monkeypatch.setattr("flcourse.face.video.FIRST", 0.2)
-    view = play(source=0, find=Finder())
-    assert "camera 0: gave no picture for 0.2 s" in view.error and view.frames == 0
+    view = run_to_end(source=0, find=Finder())
+    assert "camera 0: gave no image for 0.2 s" in view.error and view.frames == 0
 
 
 # --- figures ---
@@ -425,12 +425,12 @@ def test_a_film_strip_looks_at_every_frame_and_shows_some(file):
     shown = figure.axes[1].get_images()[0].get_array()
     assert shown.shape == FRAME.shape and (shown != FRAME).any()
     finder = Finder()
-    film_strip(pictures(100), finder, Marks()("any"), seconds=(0, 0.5), rate=10)
+    film_strip(images(100), finder, Marks()("any"), seconds=(0, 0.5), rate=10)
     assert len(finder.asked) == 6  # and none after the last that is shown
 
 
 def test_a_film_strip_of_nothing(tmp_path):
     with pytest.raises(CourseError, match="no frame at 5 s, it is shorter"):
-        film_strip(pictures(3), Finder(), seconds=[5])
+        film_strip(images(3), Finder(), seconds=[5])
     with pytest.raises(CourseError, match="no such file"):
         film_strip(tmp_path / "none.mp4", Finder())

@@ -10,7 +10,7 @@ from browser import Notebook, browser, jupyterlab, write_notebook
 from playwright.sync_api import expect
 
 from flcourse.data.videos import Pose, film
-from flcourse.pictures import decode_picture
+from flcourse.images import decode_image
 
 CELLS = [
     """
@@ -20,36 +20,36 @@ from flcourse.data.videos import Pose, film
 from flcourse.face.draw import draw_faces
 from flcourse.face.landmarker import FaceLandmarker
 from flcourse.face.track import FaceTracker
-from flcourse.show.camera import BrowserCamera, watch
+from flcourse.show.camera import BrowserCamera, play
 
-scene = next(film(lambda at: [Pose(x=0.4)], 1)).picture  # what the camera sees
+scene = next(film(lambda at: [Pose(x=0.4)], 1)).image  # what the camera sees
 tracker = FaceTracker(FaceLandmarker(detector="haar", threads=1))
 pause = 0
 
-def find(picture, at):
+def find(image, at):
     time.sleep(pause)
-    return tracker(picture, at)
+    return tracker(image, at)
 
 find.reset = lambda: tracker.reset()
 
 def open_overlay(name):
-    def overlay(picture, faces, at):
-        picture[:] = draw_faces(picture, faces) if name == "points" else (0, 90, 200)
+    def overlay(image, faces, at):
+        image[:] = draw_faces(image, faces) if name == "points" else (0, 90, 200)
     return overlay
 
-def broken(picture, at):
+def broken(image, at):
     raise RuntimeError("no <b>weights</b> yet")
 
-def sees(picture):
-    return bool(np.abs(camera.frame.astype(int) - picture).mean() < 6)
+def sees(image):
+    return bool(np.abs(camera.frame.astype(int) - image).mean() < 6)
 
 camera = BrowserCamera(find, ["points", "blue"], open_overlay)
 camera""",
     "camera  # again: the same one",
     "failing = BrowserCamera(broken)\nfailing",
     """
-frames = (frame.picture for frame in film(lambda at: [Pose(x=0.5 + 0.05 * np.sin(6 * at))], 10**6))
-view = watch(frames, lambda picture, at: [], ["points", "blue"], open_overlay, rate=4)  # slow, beside all tests
+frames = (frame.image for frame in film(lambda at: [Pose(x=0.5 + 0.05 * np.sin(6 * at))], 10**6))
+view = play(frames, lambda image, at: [], ["points", "blue"], open_overlay, rate=4)  # slow, beside all tests
 view""",
 ]
 
@@ -65,7 +65,7 @@ TRACKS = """() => {
 }"""
 LIVE = "tracks.some((track) => track.readyState === 'live')"
 READING = re.compile(r"^[\d.]+ frames/s · \d+ ms from camera to screen · 1 face$")
-LONG = 60_000  # ms: a camera's pictures are much work for a busy machine
+LONG = 60_000  # ms: a camera's images are much work for a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def folder(tmp_path_factory):
 def notebook(folder):
     """A notebook of the cells above, all run, in a browser with one camera, which sees the astronaut."""
     # The film that Chromium's fake camera plays in a loop: uncompressed YUV4MPEG2. Not in the middle, for the mirror.
-    scene = next(film(lambda at: [Pose(x=0.4)], 1)).picture
+    scene = next(film(lambda at: [Pose(x=0.4)], 1)).image
     frame = b"FRAME\n" + cv2.cvtColor(scene, cv2.COLOR_RGB2YUV_I420).tobytes()
     (folder / "scene.y4m").write_bytes(b"YUV4MPEG2 W640 H480 F30:1 Ip A1:1 C420jpeg\n" + 2 * frame)
     flags = "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={folder / 'scene.y4m'}"
@@ -126,12 +126,12 @@ def start(widget):
 def pixels(widget):
     """What the widget's canvas shows, (H, W, 3) uint8 RGB."""
     png = widget.locator("canvas").evaluate("canvas => canvas.toDataURL().split(',')[1]")
-    return decode_picture(base64.b64decode(png), "the canvas")
+    return decode_image(base64.b64decode(png), "the canvas")
 
 
 def test_points_on_the_face(notebook, widgets):
     widget, other, _ = widgets
-    expect(widget.locator(".flcourse-cam-hint")).to_have_text(re.compile("^Start shows your camera's picture here"))
+    expect(widget.locator(".flcourse-cam-hint")).to_have_text(re.compile("^Start shows your camera's image here"))
     expect(widget.get_by_role("combobox", name="camera")).to_be_disabled()  # they have names once one was allowed
     assert not notebook.page.evaluate(LIVE)
     widget.get_by_role("button", name="Start the camera").press("Enter")  # without a mouse
@@ -140,10 +140,10 @@ def test_points_on_the_face(notebook, widgets):
     assert notebook.evaluate("sees(scene[:, ::-1]) and not sees(scene)")  # mirrored, as people know themselves
     widget.get_by_label("mirror").uncheck()
     notebook.wait_for_python("sees(scene) and len(camera.faces) == 1", 60)
-    # The points are the astronaut's, whose picture came as JPEG by way of a film.
+    # The points are the astronaut's, whose image came as JPEG by way of a film.
     notebook.wait_for_python("np.abs(camera.faces[0].points - tracker.landmarker(scene)[0].points).mean() < 2", 60)
     # And they are on the screen, in both views: what is shown is what Python drew.
-    drawn = np.array(notebook.evaluate("camera.picture[::4, ::4].tolist()"))
+    drawn = np.array(notebook.evaluate("camera.image[::4, ::4].tolist()"))
     for view in (widget, other):
         for _ in range(100):  # a slow browser still shows the one before
             shown = pixels(view)
@@ -151,12 +151,12 @@ def test_points_on_the_face(notebook, widgets):
                 break
             notebook.page.wait_for_timeout(200)
         else:
-            notebook.fail("the page shows another picture than Python drew")
+            notebook.fail("the page shows another image than Python drew")
         assert shown.shape == (480, 640, 3)
     notebook.shot("camera", widget)
-    assert notebook.evaluate("int((np.abs(camera.picture.astype(int) - camera.frame).max(axis=2) > 60).sum())") > 1000
+    assert notebook.evaluate("int((np.abs(camera.image.astype(int) - camera.frame).max(axis=2) > 60).sum())") > 1000
     widget.get_by_label("overlay").select_option("blue")
-    notebook.wait_for_python("(camera.picture == (0, 90, 200)).all()", 60)
+    notebook.wait_for_python("(camera.image == (0, 90, 200)).all()", 60)
     notebook.evaluate("camera.set_trait('mirror', True)")  # Python can turn it, too
     expect(widget.get_by_label("mirror")).to_be_checked()
     widget.get_by_label("overlay").select_option("points")
@@ -249,7 +249,7 @@ def test_cameras_that_cannot_be_had(notebook, widgets):
     said = {
         "NotFoundError": "No camera was found",
         "NotReadableError": "The camera is there but gives nothing: another program uses it",
-        "UnheardOfError": "No picture from the camera: what it said",
+        "UnheardOfError": "No image from the camera: what it said",
     }
     page.evaluate("window.given = navigator.mediaDevices.getUserMedia; 0")  # 0: it would call a function
     try:
@@ -296,15 +296,15 @@ def test_a_stop_while_the_browser_asks(notebook, widgets):
 
 
 def test_a_video_of_the_kernel_plays_and_stops(notebook, widgets):
-    player = notebook.page.locator(".flcourse-watch")
+    player = notebook.page.locator(".flcourse-player")
     player.scroll_into_view_if_needed()
-    picture, status = player.locator("img"), player.locator(".widget-html")
-    before = picture.get_attribute("src")
-    expect(picture).not_to_have_attribute("src", before)  # it plays, though the cells are done
+    image, status = player.locator("img"), player.locator(".widget-html")
+    before = image.get_attribute("src")
+    expect(image).not_to_have_attribute("src", before)  # it plays, though the cells are done
     expect(status).to_have_text(re.compile(r"^frame \d+ · [\d.]+ frames/s · 0 faces$"))
     player.get_by_role("combobox").select_option("blue")
-    notebook.wait_for_python("(view.picture == (0, 90, 200)).all()")
-    notebook.shot("watch", player)
+    notebook.wait_for_python("(view.image == (0, 90, 200)).all()")
+    notebook.shot("player", player)
     player.get_by_role("button", name="Stop").click()
     expect(status).to_have_text(re.compile(r"^stopped · \d+ frames$"))
     notebook.wait_for_python("view.task.done()")

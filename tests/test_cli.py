@@ -12,11 +12,11 @@ from toys import template, toy_set
 
 from flcourse import files
 from flcourse.apps.cli import main
-from flcourse.apps.detect import picture_paths, unique_stems, write_pts
-from flcourse.data import ibug_archive, sources
-from flcourse.data.ibug import Face, write_imglab
+from flcourse.apps.detect import image_paths, unique_stems, write_pts
+from flcourse.data import datasets, ibug_archive
+from flcourse.data.imglab import Face, write_imglab
 from flcourse.errors import CourseError
-from flcourse.pictures import read_picture, write_picture
+from flcourse.images import read_image, write_image
 from flcourse.points import Box
 
 
@@ -33,12 +33,12 @@ def folder(tmp_path_factory):
     """The astronaut, once as she is and once with a second copy beside her, under a name with a space and an umlaut."""
     folder = tmp_path_factory.mktemp("Bilder für alle")
     astronaut = data.astronaut()
-    write_picture(folder / "astronaut.png", astronaut)
-    write_picture(folder / "zwei Köpfe.png", np.concatenate([astronaut, astronaut[:, ::-1]], axis=1))
+    write_image(folder / "astronaut.png", astronaut)
+    write_image(folder / "zwei Köpfe.png", np.concatenate([astronaut, astronaut[:, ::-1]], axis=1))
     return folder
 
 
-EYES = np.array([[202, 101], [247, 103]])  # the middles of the astronaut's eyes, read off the enlarged picture
+EYES = np.array([[202, 101], [247, 103]])  # the middles of the astronaut's eyes, read off the enlarged image
 
 
 def assert_on_the_astronauts_face(points: np.ndarray, shift: float = 0) -> None:
@@ -74,7 +74,7 @@ def test_detect_draws_and_tells(folder, tmp_path):
     assert "astronaut.png: 1 face, confidence 0." in done.stdout and "zwei Köpfe.png: 2 faces" in done.stdout
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"astronaut_faces.png", "astronaut_face1.pts", "zwei Köpfe_faces.png", "zwei Köpfe_face2.pts"} <= names
-    drawn = read_picture(tmp_path / "out" / "astronaut_faces.png").astype(int)
+    drawn = read_image(tmp_path / "out" / "astronaut_faces.png").astype(int)
     changed = np.abs(drawn - data.astronaut()).max(axis=2) > 30
     assert changed[60:200, 160:280].sum() > 300  # on the face
     assert changed[300:].sum() == 0  # and not on the suit
@@ -100,25 +100,25 @@ def test_detect_never_imports_torch(folder, tmp_path):
 
 
 def test_demo_finds_the_astronauts_points(tmp_path):
-    done = flcourse("demo", "--out", "pictures", "--detector", "haar", cwd=tmp_path)
+    done = flcourse("demo", "--out", "images", "--detector", "haar", cwd=tmp_path)
     assert "1 face" in done.stdout and "ms a face" in done.stdout and "course.py lab" in done.stdout
-    (face,) = json.loads((tmp_path / "pictures" / "astronaut_faces.json").read_text())["faces"]
+    (face,) = json.loads((tmp_path / "images" / "astronaut_faces.json").read_text())["faces"]
     assert_on_the_astronauts_face(np.array(face["points"]))
-    assert read_picture(tmp_path / "pictures" / "astronaut_faces.png").shape == (512, 512, 3)
-    assert read_picture(tmp_path / "pictures" / "astronaut_face1.png").shape == (480, 480, 3)
+    assert read_image(tmp_path / "images" / "astronaut_faces.png").shape == (512, 512, 3)
+    assert read_image(tmp_path / "images" / "astronaut_face1.png").shape == (480, 480, 3)
 
 
-def test_a_picture_without_faces_says_so(tmp_path):
-    write_picture(tmp_path / "brick.png", np.repeat(data.brick()[..., None], 3, axis=2))
+def test_an_image_without_faces_says_so(tmp_path):
+    write_image(tmp_path / "brick.png", np.repeat(data.brick()[..., None], 3, axis=2))
     done = flcourse("detect", tmp_path / "brick.png", "--out", tmp_path, "--detector", "haar")
     assert "no face found" in done.stdout
 
 
-def test_one_bad_picture_among_several_does_not_lose_the_others(folder, tmp_path):
-    (tmp_path / "a.png").write_text("no picture")
+def test_one_bad_image_among_several_does_not_lose_the_others(folder, tmp_path):
+    (tmp_path / "a.png").write_text("no image")
     done = flcourse("detect", tmp_path / "a.png", folder / "astronaut.png", "--json", "--detector", "haar", code=2)
     assert [len(result["faces"]) for result in json.loads(done.stdout)] == [1]
-    assert "a.png: not a picture" in done.stderr and "1 of 2 pictures could not be read" in done.stderr
+    assert "a.png: not an image" in done.stderr and "1 of 2 images could not be read" in done.stderr
 
 
 def test_pts_counts_from_one(tmp_path):
@@ -129,10 +129,10 @@ def test_pts_counts_from_one(tmp_path):
 
 
 def test_folders_and_equal_names(folder, tmp_path):
-    assert [p.name for p in picture_paths([folder])] == ["astronaut.png", "zwei Köpfe.png"]
+    assert [p.name for p in image_paths([folder])] == ["astronaut.png", "zwei Köpfe.png"]
     assert unique_stems([Path("a/x.png"), Path("b/x.jpg"), Path("y.png")]) == ["x", "x_2", "y"]
-    with pytest.raises(CourseError, match="no picture in this folder"):
-        picture_paths([tmp_path])
+    with pytest.raises(CourseError, match="no image in this folder"):
+        image_paths([tmp_path])
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, astronaut_xml, tmp_path, 
             "<part name='31'", "--><part name='31'", 1
         ),
         "flat.xml": text.replace("width='", "width='0' was='", 1),
-        "text.png": "no picture",
+        "text.png": "no image",
         "cut.onnx": "no network",
         "cut.safetensors": "no weights",
         "pickle.pt": "cos\nsystem\n(S'exit 1'\ntR.",
@@ -235,7 +235,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, astronaut_xml, tmp_path, 
             "size=100, expected at least 32 and, for heatmaps, a multiple of 16",
         ),
         (["detect", tmp_path / "gone.jpg", "--detector", "haar"], "gone.jpg: No such file"),
-        (["detect", tmp_path / "text.png", "--detector", "haar"], "text.png: not a picture"),
+        (["detect", tmp_path / "text.png", "--detector", "haar"], "text.png: not an image"),
         (["detect", png, "--weights", "nobody"], "nobody: neither shipped weights (drawn, xception) nor an .onnx file"),
         (["export", "--weights", tmp_path / "gone.pt", "--onnx", tmp_path / "x.onnx"], "gone.pt: No such file"),
         (["export", "--weights", tmp_path / "gone.pt"], "nothing to write"),
@@ -260,8 +260,8 @@ def test_a_running_training_is_not_overwritten(tmp_path):
 
 
 def test_data_fetches_and_prints_where_it_lies(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sources, "fetch_mnist", lambda: tmp_path / "MNIST" / "raw")
-    monkeypatch.setattr(sources, "fetch_cifar10", lambda: tmp_path / "cifar-10-batches-py")
+    monkeypatch.setattr(datasets, "fetch_mnist", lambda: tmp_path / "MNIST" / "raw")
+    monkeypatch.setattr(datasets, "fetch_cifar10", lambda: tmp_path / "cifar-10-batches-py")
     monkeypatch.setattr(ibug_archive, "fetch_ibug", lambda archive: tmp_path / f"ibug from {archive}")
     main(["data", "mnist"])
     main(["data", "cifar10"])
@@ -272,7 +272,7 @@ def test_data_fetches_and_prints_where_it_lies(tmp_path, monkeypatch, capsys):
 
 
 def test_data_that_cannot_be_had_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
-    for module in (files, sources, ibug_archive):  # not the checkout's own data folder, which may hold the sets
+    for module in (files, datasets, ibug_archive):  # not the checkout's own data folder, which may hold the sets
         monkeypatch.setattr(module, "data_folders", lambda: [tmp_path])
     archives = {
         "mnist": "train-images-idx3-ubyte.gz",

@@ -8,17 +8,19 @@ from hypothesis import strategies as st
 from skimage import data
 
 from flcourse.errors import CourseError
-from flcourse.face import detect, models
-from flcourse.face.detect import BOX_MAPS, Detection, HaarDetector, best_match, fit_box_map, open_detector, overlap
+from flcourse.face import detect, detector_files
+from flcourse.face.detect import Detection, HaarDetector, best_match, fit_box_map, open_detector
 from flcourse.files import find_file
-from flcourse.points import Box, BoxMap
+from flcourse.points import BOX_MAPS, Box, BoxMap, overlap
 
-FACE = Box.around((221, 120), 90)  # of the astronaut, brows to chin, read off the picture
+FACE = Box.around((221, 120), 90)  # of the astronaut, brows to chin, read off the image
 
 
 def have(name: str) -> bool:
-    wanted = {"yunet": [models.YUNET], "ssd": [models.SSD_WEIGHTS, models.SSD_NET]}.get(name, [])
-    eight_bit = [models.SSD8_WEIGHTS, models.SSD8_NET] if name == "ssd" else wanted
+    wanted = {"yunet": [detector_files.YUNET], "ssd": [detector_files.SSD_WEIGHTS, detector_files.SSD_NET]}.get(
+        name, []
+    )
+    eight_bit = [detector_files.SSD8_WEIGHTS, detector_files.SSD8_NET] if name == "ssd" else wanted
     return any(all(find_file(f"models/{file.name}") for file in files) for files in (wanted, eight_bit))
 
 
@@ -30,8 +32,8 @@ def detector(request):
 
 
 def astronaut(scale: float = 1.0) -> np.ndarray:
-    picture = data.astronaut()
-    return picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    image = data.astronaut()
+    return image if scale == 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1, 2, 4])
@@ -42,7 +44,7 @@ def test_the_astronaut_has_one_face(detector, scale):
     assert overlap(mapped, wanted) > 0.7 and 0.5 <= found.score <= 1
 
 
-def test_faces_are_found_where_they_are_also_in_wide_and_tall_pictures(detector):
+def test_faces_are_found_where_they_are_also_in_wide_and_tall_images(detector):
     head = astronaut()[:260, 90:350]
     for axis in (0, 1):
         found = detector(np.concatenate([head, head[:, ::-1]], axis=axis))
@@ -52,17 +54,17 @@ def test_faces_are_found_where_they_are_also_in_wide_and_tall_pictures(detector)
         assert [d.score for d in found] == sorted((d.score for d in found), reverse=True)
 
 
-def test_grey_pictures_have_faces_too(detector):
+def test_grey_images_have_faces_too(detector):
     grey = cv2.cvtColor(cv2.cvtColor(astronaut(), cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     assert best_match(detector(grey), FACE)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (10, 10), (1, 700), (700, 1), (23, 3000), (3000, 4000)])
-def test_no_size_of_picture_makes_a_crash(detector, shape):
+def test_no_size_of_image_makes_a_crash(detector, shape):
     assert detector(np.full((*shape, 3), 127, np.uint8)) == []
 
 
-def test_a_face_that_fills_the_picture_is_found(detector):
+def test_a_face_that_fills_the_image_is_found(detector):
     filled = astronaut()[60:200, 155:290]
     assert len(detector(cv2.resize(filled, (540, 560), interpolation=cv2.INTER_CUBIC))) == 1
 
@@ -105,8 +107,8 @@ def test_the_ssds_last_maps_are_as_large_as_its_steps_say():
 
 
 def test_threshold_leaves_out_the_less_sure():
-    picture = astronaut()
-    all_of_them, sure = HaarDetector(threshold=0.0)(picture), HaarDetector(threshold=0.9)(picture)
+    image = astronaut()
+    all_of_them, sure = HaarDetector(threshold=0.0)(image), HaarDetector(threshold=0.9)(image)
     assert len(all_of_them) >= len(sure) == 1 and all(d.score >= 0.9 for d in sure)
 
 
@@ -155,10 +157,10 @@ def test_overlap():
 @pytest.fixture
 def empty_data(monkeypatch, tmp_path):
     """Data folders that hold nothing, and no memory of earlier failures."""
-    for module in (models, detect):
+    for module in (detector_files, detect):
         monkeypatch.setattr(module, "find_file", lambda name: (tmp_path / name) if (tmp_path / name).exists() else None)
-    monkeypatch.setattr(models, "download_folder", lambda: tmp_path)
-    monkeypatch.setattr(models, "_failed", {})
+    monkeypatch.setattr(detector_files, "download_folder", lambda: tmp_path)
+    monkeypatch.setattr(detector_files, "_failed", {})
     detect._tell_once_of_haar.cache_clear()
     (tmp_path / "models").mkdir()
     return tmp_path
@@ -185,18 +187,18 @@ def test_a_dead_network_is_not_waited_for_twice(empty_data, monkeypatch):
         tries.append(target.name)
         raise CourseError(f"{target.name}: no network")
 
-    monkeypatch.setattr(models, "download", dead)
+    monkeypatch.setattr(detector_files, "download", dead)
     assert open_detector("auto").name == open_detector("auto").name == "haar"
-    assert tries == [models.YUNET.name]
+    assert tries == [detector_files.YUNET.name]
 
 
-@pytest.mark.parametrize("name, file", [("yunet", models.YUNET.name), ("ssd", models.SSD_WEIGHTS.name)])
+@pytest.mark.parametrize("name, file", [("yunet", detector_files.YUNET.name), ("ssd", detector_files.SSD_WEIGHTS.name)])
 def test_a_damaged_model_file_is_named(empty_data, name, file):
-    for other in (models.SSD_NET.name, file):
+    for other in (detector_files.SSD_NET.name, file):
         (empty_data / "models" / other).write_bytes(b"not a network")
     with pytest.raises(CourseError, match="damaged or another file") as caught:
         open_detector(name)
-    assert file in str(caught.value) or models.SSD_NET.name in str(caught.value)
+    assert file in str(caught.value) or detector_files.SSD_NET.name in str(caught.value)
 
 
 def test_unknown_detector():

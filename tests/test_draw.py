@@ -17,10 +17,10 @@ def face(centre: tuple, side: float, confidence: float = 0.97) -> FaceLandmarks:
 
 
 def test_points_are_drawn_where_they_are_in_their_parts_colours():
-    picture = np.full((400, 400, 3), 60, np.uint8)
-    before = picture.copy()
-    drawn = draw_faces(picture, [face((200, 200), 250)])
-    assert (picture == before).all() and drawn is not picture
+    image = np.full((400, 400, 3), 60, np.uint8)
+    before = image.copy()
+    drawn = draw_faces(image, [face((200, 200), 250)])
+    assert (image == before).all() and drawn is not image
     points = face((200, 200), 250).points.round().astype(int)
     for name, part in PARTS.items():
         if name != "inner_lips":  # which lie on the outer lips' line here and there, in the same colour
@@ -31,14 +31,12 @@ def test_points_are_drawn_where_they_are_in_their_parts_colours():
 
 
 def test_each_part_can_be_left_out():
-    picture = np.zeros((200, 200, 3), np.uint8)
+    image = np.zeros((200, 200, 3), np.uint8)
     faces = [face((100, 100), 90)]
-    nothing = draw_faces(picture, faces, boxes=False, points=False, confidence=False)
-    assert (nothing == picture).all()
+    nothing = draw_faces(image, faces, boxes=False, points=False, confidence=False)
+    assert (nothing == image).all()
     inks = [
-        (
-            draw_faces(picture, faces, **{**dict.fromkeys(("boxes", "points", "confidence"), False), name: True}) > 0
-        ).sum()
+        (draw_faces(image, faces, **{**dict.fromkeys(("boxes", "points", "confidence"), False), name: True}) > 0).sum()
         for name in ("boxes", "points", "confidence")
     ]
     assert min(inks) > 50
@@ -57,10 +55,10 @@ def test_ink_grows_with_the_face():
 
 @pytest.mark.parametrize("centre", [(10, 10), (390, 10), (10, 290), (390, 290), (200, 3)])
 def test_labels_stay_inside(centre):
-    picture = np.full((300, 400, 3), 128, np.uint8)
-    drawn = draw_faces(picture, [face(centre, 60)], boxes=False, points=False)
+    image = np.full((300, 400, 3), 128, np.uint8)
+    drawn = draw_faces(image, [face(centre, 60)], boxes=False, points=False)
     written = (drawn == 255).all(axis=2).sum() + (drawn == 0).all(axis=2).sum()
-    inside = draw_faces(picture, [face((200, 150), 60)], boxes=False, points=False)
+    inside = draw_faces(image, [face((200, 150), 60)], boxes=False, points=False)
     assert written == (inside == 255).all(axis=2).sum() + (inside == 0).all(axis=2).sum()
 
 
@@ -70,6 +68,6 @@ def test_labels_stay_inside(centre):
     st.floats(0.5, 1e5),
     st.tuples(st.integers(1, 60), st.integers(1, 60)),
 )
-def test_any_face_on_any_picture_is_drawn_without_a_crash(centre, side, shape):
-    picture = np.zeros((*shape, 3), np.uint8)
-    assert draw_faces(picture, [face(centre, side)]).shape == picture.shape
+def test_any_face_on_any_image_is_drawn_without_a_crash(centre, side, shape):
+    image = np.zeros((*shape, 3), np.uint8)
+    assert draw_faces(image, [face(centre, side)]).shape == image.shape

@@ -21,10 +21,10 @@ from flcourse.data.drawing.shape import (
     visible_points,
 )
 from flcourse.data.drawn_faces import DrawnFace, draw_face, write_drawn_faces
-from flcourse.data.ibug import read_imglab
+from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError
+from flcourse.images import read_image
 from flcourse.metrics import eye_distance
-from flcourse.pictures import read_picture
 from flcourse.points import MIRROR, PARTS
 
 CALM = Expression()
@@ -32,7 +32,7 @@ FRONT = {"yaw": 0, "pitch": 0, "roll": 0}
 
 
 def digest(face: DrawnFace) -> str:
-    return hashlib.sha256(face.picture.tobytes() + face.points.tobytes() + repr(face.box).encode()).hexdigest()
+    return hashlib.sha256(face.image.tobytes() + face.points.tobytes() + repr(face.box).encode()).hexdigest()
 
 
 def height(points, upper, lower):
@@ -50,7 +50,7 @@ def test_the_average_face_is_symmetric():
 
 def test_the_points_lie_in_the_order_of_the_scheme():
     x, y = NEUTRAL[:, 0], NEUTRAL[:, 1]
-    assert (np.diff(x[1:17]) > 0).all() and y[8] == y.max()  # ear to ear through the chin, from the picture's left
+    assert (np.diff(x[1:17]) > 0).all() and y[8] == y.max()  # ear to ear through the chin, from the image's left
     for part in ("right_brow", "left_brow", "nose_base"):
         assert (np.diff(x[list(PARTS[part])]) > 0).all()
     assert (np.diff(y[27:31]) > 0).all() and NEUTRAL[30, 2] == NEUTRAL[:, 2].max()  # down the nose to its tip
@@ -113,7 +113,7 @@ def test_signs_of_the_pose():
         return (points[30] - points[[36, 45]].mean(axis=0)) / eye_distance(points)
 
     middle = nose()
-    assert nose(yaw=25)[0] > middle[0] + 0.1 and nose(yaw=-25)[0] < middle[0] - 0.1  # right and left in the picture
+    assert nose(yaw=25)[0] > middle[0] + 0.1 and nose(yaw=-25)[0] < middle[0] - 0.1  # right and left in the image
     assert nose(pitch=20)[1] < middle[1] - 0.05 and nose(pitch=-20)[1] > middle[1] + 0.05  # up and down
     points = draw_face(3, 64, expression=CALM, **(FRONT | {"roll": 20})).points
     across = points[45] - points[36]
@@ -146,7 +146,7 @@ def test_the_far_jaw_slides_along_the_visible_contour():
         assert point[0] == pytest.approx(level[:, 0].max(), abs=3)
 
 
-# --- the picture ---
+# --- the image ---
 
 
 def test_the_same_seed_draws_the_same_bytes():
@@ -156,7 +156,7 @@ def test_the_same_seed_draws_the_same_bytes():
         "draw_face(77)\n"
         "for seed in (2**32 + 5, 1, 0):\n"
         "    f = draw_face(seed)\n"
-        "    print(hashlib.sha256(f.picture.tobytes() + f.points.tobytes() + repr(f.box).encode()).hexdigest())\n"
+        "    print(hashlib.sha256(f.image.tobytes() + f.points.tobytes() + repr(f.box).encode()).hexdigest())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [digest(face) for face in faces][::-1]
@@ -166,7 +166,7 @@ def test_the_same_seed_draws_the_same_bytes():
 def test_a_face_is_what_it_says():
     for seed in range(6):
         face = draw_face(seed, 128)
-        assert face.picture.shape == (128, 128, 3) and face.picture.dtype == np.uint8
+        assert face.image.shape == (128, 128, 3) and face.image.dtype == np.uint8
         assert face.points.shape == (68, 2) and np.isfinite(face.points).all()
         assert (face.points > -13).all() and (face.points < 128 + 13).all()
         assert 0.35 < face.box.side / 128 < 0.65  # half a box of surroundings about it
@@ -177,7 +177,7 @@ def test_a_face_is_what_it_says():
 def test_pose_and_expression_given_are_kept_and_change_no_one():
     free, posed = draw_face(4), draw_face(4, yaw=-30, pitch=5, roll=-10, expression=Expression(smile=1))
     assert (posed.yaw, posed.pitch, posed.roll, posed.expression) == (-30, 5, -10, Expression(smile=1))
-    assert draw_face(4, yaw=free.yaw, expression=free.expression).picture.tobytes() == free.picture.tobytes()
+    assert draw_face(4, yaw=free.yaw, expression=free.expression).image.tobytes() == free.image.tobytes()
 
 
 def test_the_paint_lies_where_the_points_say():
@@ -186,7 +186,7 @@ def test_the_paint_lies_where_the_points_say():
     for seed in range(40):
         calm = Expression(mouth_open=0.6)
         face = draw_face(seed, 384, expression=calm, **FRONT, plain=True)
-        grey = face.picture.astype(float).mean(axis=2)
+        grey = face.image.astype(float).mean(axis=2)
         top, low = face.points[62], face.points[66]
         column = round((top[0] + low[0]) / 2)
         inside = grey[round(top[1] + 0.6 * (low[1] - top[1])), column]
@@ -203,7 +203,7 @@ def test_the_iris_follows_the_gaze():
         face = draw_face(12, 384, expression=Expression(eyes_closed=-0.3, gaze_x=gaze), **FRONT, plain=True)
         left, right = face.points[36], face.points[39]
         y = round(face.points[36:42, 1].mean())
-        row = face.picture[y, round(left[0]) + 6 : round(right[0]) - 6].astype(float).mean(axis=1)
+        row = face.image[y, round(left[0]) + 6 : round(right[0]) - 6].astype(float).mean(axis=1)
         x.append(np.argmin(row) / len(row))
     assert x[0] < 0.5 < x[1]
 
@@ -215,7 +215,7 @@ def test_plain_faces_hide_nothing_and_are_the_same_people():
 
 def test_faces_vary():
     faces = [draw_face(seed, 64, plain=True) for seed in range(60)]
-    skin = [face.picture[tuple(face.points[29].round().astype(int)[::-1])].mean() for face in faces]
+    skin = [face.image[tuple(face.points[29].round().astype(int)[::-1])].mean() for face in faces]
     assert np.ptp(skin) > 80  # grey levels of the bridge of the nose
     assert np.std([face.yaw for face in faces]) > 8 and np.std([face.pitch for face in faces]) > 4
     opened = [height(face.points, [62], [66]) for face in faces]
@@ -229,7 +229,7 @@ def test_faces_vary():
 def test_a_filled_square_covers_its_pixels():
     canvas = Canvas(np.zeros((20, 20, 3), np.float32))
     canvas.fill(np.array([[4.5, 4.5], [9.5, 4.5], [9.5, 9.5], [4.5, 9.5]]), colour=np.ones(3))
-    painted = canvas.picture[..., 0]
+    painted = canvas.image[..., 0]
     assert painted[5:10, 5:10].min() > 0.99 and painted[11:].max() == 0 and painted.sum() == pytest.approx(25, abs=4)
 
 
@@ -240,8 +240,8 @@ def test_a_pair_of_shapes_is_painted_in_one_stroke_as_in_two(blur):
     pair.fill(np.stack([square, square + 20]), colour=np.ones(3), blur=blur)
     for shape_ in (square, square + 20):
         single.fill(shape_, colour=np.ones(3), blur=blur)
-    assert np.abs(pair.picture - single.picture).max() < 0.02
-    assert pair.picture[..., 0].sum() > 2 * 30
+    assert np.abs(pair.image - single.image).max() < 0.02
+    assert pair.image[..., 0].sum() > 2 * 30
 
 
 def test_ribbons_and_ellipses_of_several_are_those_of_each():
@@ -265,11 +265,11 @@ def test_picks_are_as_likely_as_their_weights():
     assert counts[1] == counts[3] == 0 and counts[2] / 4000 == pytest.approx(0.75, abs=0.03)
 
 
-def test_shapes_outside_the_picture_paint_nothing():
+def test_shapes_outside_the_image_paint_nothing():
     canvas = Canvas(np.full((8, 8, 3), 0.5, np.float32))
     canvas.fill(np.array([[20.0, 20], [30, 20], [25, 30]]), colour=np.ones(3))
     canvas.shade(ribbon(np.array([[-9.0, -9], [-20, -20]]), np.ones(2)), factor=0, blur=1)
-    assert (canvas.picture == 0.5).all()
+    assert (canvas.image == 0.5).all()
 
 
 def test_attributes_vary_linearly_over_a_flat_mesh():
@@ -303,8 +303,8 @@ def test_written_faces_are_read_back(tmp_path):
     for one, two in zip(faces, again, strict=False):  # a larger set begins with the smaller one
         assert (one.points == two.points).all() and one.box == two.box
         assert one.path.read_bytes() == two.path.read_bytes()
-    picture = read_picture(faces[0].path)
-    assert picture.shape == (96, 96, 3) and picture.std() > 5
+    image = read_image(faces[0].path)
+    assert image.shape == (96, 96, 3) and image.std() > 5
     assert not (faces[0].points == test[0].points).all()
 
 

@@ -11,11 +11,11 @@ import torch
 from skimage import data
 
 import flcourse.weights
-from flcourse.export import drawn_crops, export_onnx, quantize_onnx
 from flcourse.face.landmarker import FaceLandmarker
-from flcourse.nets import Calibration, Xception, confidence
 from flcourse.points import Box, from01
-from flcourse.recipes import load_network
+from flcourse.training.checkpoints import load_network
+from flcourse.training.export import drawn_crops, export_onnx, quantize_onnx
+from flcourse.training.nets import Calibration, Xception, confidence
 
 SHIPPED = Path(flcourse.weights.__file__).parent / "xception.safetensors"
 ASTRONAUT = Box.around((222, 118), 90)

@@ -22,8 +22,8 @@ from toys import template
 
 from flcourse import files
 from flcourse.data import ibug_archive
-from flcourse.data.ibug import Face, read_imglab, write_imglab
 from flcourse.data.ibug_archive import FOLDER, LICENCE, fetch_ibug
+from flcourse.data.imglab import Face, read_imglab, write_imglab
 from flcourse.errors import CourseError
 from flcourse.points import Box
 
@@ -304,11 +304,11 @@ def change(contents: dict[str, bytes], name: str, old: bytes, new: bytes) -> dic
 
 
 INCONSISTENT = {
-    "a picture is missing": (
+    "an image is missing": (
         lambda c: {k: v for k, v in c.items() if k != "afw/3_1.jpg"},
         f"{TRAIN_XML} names afw/3_1.jpg, which is missing or empty",
     ),
-    "a picture is empty": (lambda c: c | {"ibug/image_1 _01.jpg": b""}, f"{TEST_XML} names ibug/image_1 _01.jpg"),
+    "an image is empty": (lambda c: c | {"ibug/image_1 _01.jpg": b""}, f"{TEST_XML} names ibug/image_1 _01.jpg"),
     "no test labels": (lambda c: {k: v for k, v in c.items() if k != TEST_XML}, f"{TEST_XML}: No such file"),
     "no training labels": (lambda c: {k: v for k, v in c.items() if k != TRAIN_XML}, f"no {TRAIN_XML} in it"),
     "broken XML": (lambda c: c | {TRAIN_XML: c[TRAIN_XML][:2000]}, f": {TRAIN_XML}: not whole XML"),
@@ -316,7 +316,7 @@ INCONSISTENT = {
         lambda c: change(c, TEST_XML, b"<part name='30'", b"<was name='30'"),
         f": {TEST_XML}, image 1 (ibug/image_0 _01.jpg): 67 points, expected 68",
     ),
-    "a picture elsewhere": (lambda c: change(c, TRAIN_XML, b"afw/0_1", b"../afw/0_1"), "'../afw/0_1.jpg' is not safe"),
+    "an image elsewhere": (lambda c: change(c, TRAIN_XML, b"afw/0_1", b"../afw/0_1"), "'../afw/0_1.jpg' is not safe"),
     "entities": (lambda c: c | {TRAIN_XML: b'<!DOCTYPE d [<!ENTITY a "x">]><dataset/>'}, "declares a DTD or entities"),
 }
 

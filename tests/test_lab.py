@@ -149,23 +149,23 @@ def test_pad_shows_what_its_recogniser_raises_and_lives_on(toys):
 
 def test_explorer_draws_anew_by_keyboard(toys):
     explorer = toys.page.locator(".flcourse-explore")
-    picture, slider = explorer.locator("img"), toys.slider("top frequency")
-    before = picture.get_attribute("src")
+    image, slider = explorer.locator("img"), toys.slider("top frequency")
+    before = image.get_attribute("src")
     slider.press("ArrowRight")
-    expect(picture).not_to_have_attribute("src", before)
-    before = picture.get_attribute("src")
+    expect(image).not_to_have_attribute("src", before)
+    before = image.get_attribute("src")
     slider.press("ArrowRight")
-    expect(picture).not_to_have_attribute("src", before)
-    before = picture.get_attribute("src")
+    expect(image).not_to_have_attribute("src", before)
+    before = image.get_attribute("src")
     slider.press("ArrowRight")
     expect(explorer).to_contain_text("ValueError: five is too many")
-    assert picture.get_attribute("src") == before  # the last good picture stays
+    assert image.get_attribute("src") == before  # the last good image stays
     slider.press("ArrowRight")
-    expect(picture).not_to_have_attribute("src", before)
+    expect(image).not_to_have_attribute("src", before)
     expect(explorer).not_to_contain_text("ValueError")
-    before = picture.get_attribute("src")
+    before = image.get_attribute("src")
     explorer.get_by_role("combobox").select_option("square")
-    expect(picture).not_to_have_attribute("src", before)
+    expect(image).not_to_have_attribute("src", before)
 
 
 def test_explorer_leaves_out_values_that_came_too_fast(toys):
@@ -205,10 +205,10 @@ def test_numpy_notebook(folder, open_notebook):
         if sum(digit != answer for digit, answer in read.items()) > 1:
             notebook.fail(f"drawn: read {read}")
         label = re.compile("learning.rate", re.IGNORECASE)
-        picture = notebook.explorer(label).locator("img")
-        before = picture.get_attribute("src")
+        image = notebook.explorer(label).locator("img")
+        before = image.get_attribute("src")
         notebook.slider(label).press("ArrowRight")
-        expect(picture).not_to_have_attribute("src", before, timeout=90_000)  # a small training, or several
+        expect(image).not_to_have_attribute("src", before, timeout=90_000)  # a small training, or several
         if notebook.errors():
             notebook.fail("after moving the slider")
 
@@ -222,10 +222,10 @@ from flcourse.show.annotator import Annotator
 from flcourse.show.faces import explore_augmentation
 
 SPOTS = [(23, 31), (61, 12), (80, 66)]  # white on dark grey, to be found on the screen
-picture = np.full((80, 100, 3), 40, np.uint8)
+image = np.full((80, 100, 3), 40, np.uint8)
 for x, y in SPOTS:
-    picture[y - 1 : y + 2, x - 1 : x + 2] = 255
-annotator = Annotator(picture)
+    image[y - 1 : y + 2, x - 1 : x + 2] = 255
+annotator = Annotator(image)
 annotator""",
     """
 sys.path.insert(0, TESTS)
@@ -238,7 +238,7 @@ explorer""",
 
 @pytest.fixture(scope="module")
 def face_widgets(folder, open_notebook):
-    """A notebook with an annotator of a picture with three white spots, and an explorer of a toy face."""
+    """A notebook with an annotator of an image with three white spots, and an explorer of a toy face."""
     tests = f"TESTS = {str(Path(__file__).parent)!r}"  # where the toys are
     write_notebook(folder / "notebooks" / "faces.ipynb", [tests, *FACE_CELLS])
     with open_notebook("faces.ipynb") as opened:
@@ -263,7 +263,7 @@ def test_annotator_sets_points_where_the_mouse_clicks(face_widgets):
     expect(status).to_have_text(re.compile("0 of 68"))
     expect(annotator.locator(".flcourse-mark-title")).to_have_text("0 · Jaw")
     spots = np.array([[23, 31], [61, 12], [80, 66]])
-    for _ in range(50):  # until the picture has been decoded
+    for _ in range(50):  # until the image has been decoded
         if (found := find_spots(page, photo.bounding_box())) is not None:
             break
         page.wait_for_timeout(100)
@@ -276,7 +276,7 @@ def test_annotator_sets_points_where_the_mouse_clicks(face_widgets):
     face_widgets.wait_for_python("annotator.current == 3")
     assert np.array(face_widgets.evaluate("annotator.points[:3].tolist()")) == pytest.approx(spots, abs=0.25)
     expect(status).to_have_text(re.compile("3 of 68"))
-    scale = photo.bounding_box()["width"] / 100  # CSS pixels for each of the picture's
+    scale = photo.bounding_box()["width"] / 100  # CSS pixels for each of the image's
     # Dragged: taken hold of a little beside its middle, point 1 moves as far as the mouse.
     mouse.move(*(found[1] + 3))
     mouse.down()
@@ -303,7 +303,7 @@ def test_annotator_sets_points_where_the_mouse_clicks(face_widgets):
     # Without a mouse: any number, then Space where the cross is.
     annotator.get_by_role("spinbutton").fill("40")
     page.keyboard.press("Enter")
-    expect(annotator.locator(".flcourse-mark-title")).to_have_text("40 · Eye, left in the picture")
+    expect(annotator.locator(".flcourse-mark-title")).to_have_text("40 · Eye, left in the image")
     page.keyboard.press("Space")
     face_widgets.wait_for_python("not np.isnan(annotator.points[40]).any() and annotator.current == 41")
     assert not face_widgets.errors()
@@ -311,17 +311,17 @@ def test_annotator_sets_points_where_the_mouse_clicks(face_widgets):
 
 def test_augmentation_explorer_follows_its_controls(face_widgets):
     explorer = face_widgets.explorer("mirror: chance")
-    picture = explorer.locator("img")
-    picture.scroll_into_view_if_needed()
+    image = explorer.locator("img")
+    image.scroll_into_view_if_needed()
     for label, key in (("turn: typical angle", "End"), ("mirror: chance", "Home"), ("mirror: chance", "End")):
-        before = picture.get_attribute("src")
+        before = image.get_attribute("src")
         face_widgets.slider(label).press(key)
-        expect(picture).not_to_have_attribute("src", before)
+        expect(image).not_to_have_attribute("src", before)
     values = "[explorer.controls[name].value for name in ('rotation', 'mirror')]"
     assert face_widgets.evaluate(values) == [45, 1]
-    before = picture.get_attribute("src")
+    before = image.get_attribute("src")
     explorer.get_by_role("checkbox").uncheck()
-    expect(picture).not_to_have_attribute("src", before)
+    expect(image).not_to_have_attribute("src", before)
     assert face_widgets.evaluate("explorer.status.value") == ""
     assert explorer.evaluate("element => element.scrollWidth <= element.clientWidth")
 
@@ -331,8 +331,8 @@ TRAINING_CELLS = [
 import sys
 from dataclasses import replace
 from pathlib import Path
-from flcourse.data.ibug import read_imglab
-from flcourse.recipes import RECIPES
+from flcourse.data.imglab import read_imglab
+from flcourse.training.recipes import RECIPES
 from flcourse.show.training import LiveTraining
 
 sys.path.insert(0, TESTS)
@@ -350,10 +350,10 @@ def test_a_training_is_watched_and_stopped(folder, open_notebook):
     write_notebook(folder / "notebooks" / "training.ipynb", [tests, *TRAINING_CELLS])
     with open_notebook("training.ipynb") as opened:
         opened.run_all()
-        picture = opened.page.locator(".jp-OutputArea img").last
+        image = opened.page.locator(".jp-OutputArea img").last
         opened.wait_for_python("len(training.history) >= 2", 90)
-        before = picture.get_attribute("src")
-        expect(picture).not_to_have_attribute("src", before, timeout=60_000)  # drawn anew while it trains
+        before = image.get_attribute("src")
+        expect(image).not_to_have_attribute("src", before, timeout=60_000)  # drawn anew while it trains
         opened.page.get_by_role("button", name="Stop").click()
         opened.wait_for_python("training.status.value.startswith('stopped')", 60)
         assert opened.evaluate("training.status.value") == "stopped; the checkpoint is kept"

@@ -1,4 +1,4 @@
-"""The landmarker, with small ONNX networks of known answers: points come back to where the picture has them."""
+"""The landmarker, with small ONNX networks of known answers: points come back to where the image has them."""
 
 import json
 
@@ -12,10 +12,10 @@ from skimage import data
 from toys import template
 
 from flcourse.errors import CourseError
-from flcourse.face.detect import Detection, face_box
+from flcourse.face.detect import Detection
 from flcourse.face.landmarker import FaceLandmarker, shipped_weights
 from flcourse.metrics import ACCEPT
-from flcourse.points import MIRROR, Box, BoxMap
+from flcourse.points import MIRROR, Box, BoxMap, face_box
 
 SIZE = 64
 POINTS01 = (template() * 0.6 + 0.5).astype(np.float32)
@@ -66,8 +66,8 @@ def landmarker(tmp_path_factory):
     st.floats(8, 800),
     st.tuples(st.integers(1, 300), st.integers(1, 400)),
 )
-def test_points_come_back_to_picture_pixels(landmarker, centre, side, shape):
-    """Boxes partly or wholly outside, smaller and larger than the crop, pictures down to one pixel."""
+def test_points_come_back_to_image_pixels(landmarker, centre, side, shape):
+    """Boxes partly or wholly outside, smaller and larger than the crop, images down to one pixel."""
     (face,) = landmarker.at(np.zeros((*shape, 3), np.uint8), [Box.around(centre, side)])
     # The crop is 1.3 boxes wide about a centre a tenth lower; 0.5 is its middle.
     wanted = (POINTS01 - 0.5) * 1.3 * side + (centre[0], centre[1] + 0.1 * side)
@@ -76,26 +76,26 @@ def test_points_come_back_to_picture_pixels(landmarker, centre, side, shape):
 
 
 def test_several_boxes_are_cropped_each_for_itself(landmarker):
-    picture = np.zeros((100, 200, 3), np.uint8)
-    picture[:, 100:] = 255
+    image = np.zeros((100, 200, 3), np.uint8)
+    image[:, 100:] = 255
     boxes = [Box.around((50, 50), 30), Box.around((150, 50), 30)]
-    dark, bright = landmarker.at(picture, boxes, scores=[0.25, 0.5])
+    dark, bright = landmarker.at(image, boxes, scores=[0.25, 0.5])
     assert (dark.confidence, bright.confidence) == (pytest.approx(-1), pytest.approx(1))
     assert (dark.score, bright.score) == (0.25, 0.5) and [dark.box, bright.box] == boxes
     assert np.allclose(bright.points - dark.points, (100, 0), atol=1e-3)
-    assert landmarker.at(picture, []) == []
+    assert landmarker.at(image, []) == []
 
 
 def test_detections_pass_through_the_detectors_box_map(landmarker, tmp_path):
     class Fixed:
         name, box_map = "fixed", BoxMap(scale=0.5, dx=0.1, dy=0.2)
 
-        def __call__(self, picture):
+        def __call__(self, image):
             return [Detection(Box.around((60, 60), 40), 0.7)]
 
     path = tmp_path / "toy.onnx"
     path.write_bytes(network_bytes())
-    (face,) = FaceLandmarker(path, detector=Fixed(), looks=1)(np.full((120, 120, 3), 255, np.uint8))
+    (face,) = FaceLandmarker(path, detector=Fixed(), tta=1)(np.full((120, 120, 3), 255, np.uint8))
     assert np.allclose(face.box.centre, (64, 68)) and face.box.side == pytest.approx(20) and face.score == 0.7
     with pytest.raises(ValueError, match="without a detector"):
         landmarker(np.zeros((9, 9, 3), np.uint8))
@@ -136,36 +136,36 @@ def test_shipped_network_says_what_it_is():
 
 
 def test_mirrored_is_the_mean_of_both_answers():
-    """By hand: the same network on the picture and on the flipped picture, whose points are flipped back."""
+    """By hand: the same network on the image and on the flipped image, whose points are flipped back."""
     landmarker = FaceLandmarker(detector=None)
-    picture = data.astronaut()
-    box, width = Box.around((215, 118), 95), picture.shape[1]
+    image = data.astronaut()
+    box, width = Box.around((215, 118), 95), image.shape[1]
     flipped = Box.around((width - 1 - box.centre[0], box.centre[1]), box.side)
-    (one,) = landmarker.at(picture, [box])
-    (other,) = landmarker.at(np.ascontiguousarray(picture[:, ::-1]), [flipped])
+    (one,) = landmarker.at(image, [box])
+    (other,) = landmarker.at(np.ascontiguousarray(image[:, ::-1]), [flipped])
     back = (other.points * (-1, 1) + (width - 1, 0))[MIRROR]
-    (found,) = landmarker.at(picture, [box], looks=2)
+    (found,) = landmarker.at(image, [box], tta=2)
     assert np.abs(found.points - (one.points + back) / 2).max() < 0.3  # the warp rounds grey levels
     assert found.confidence == pytest.approx((one.confidence + other.confidence) / 2, abs=0.05)
 
 
 def test_four_looks_are_two_at_the_box_and_two_about_their_points():
-    landmarker, picture = FaceLandmarker(detector=None), data.astronaut()
+    landmarker, image = FaceLandmarker(detector=None), data.astronaut()
     box = Box.around((228, 112), 110)
-    (first,) = landmarker.at(picture, [box], looks=2)
-    (again,) = landmarker.at(picture, [face_box(first.points)], looks=2)
-    (found,) = landmarker.at(picture, [box], [0.5], looks=4)
+    (first,) = landmarker.at(image, [box], tta=2)
+    (again,) = landmarker.at(image, [face_box(first.points)], tta=2)
+    (found,) = landmarker.at(image, [box], [0.5], tta=4)
     assert np.allclose(found.points, (first.points + again.points) / 2) and found.box == box and found.score == 0.5
     assert found.confidence == pytest.approx((first.confidence + again.confidence) / 2)
-    with pytest.raises(ValueError, match="looks=3, expected one of 1, 2, 4"):
-        landmarker.at(picture, [box], looks=3)
+    with pytest.raises(ValueError, match="tta=3, expected one of 1, 2, 4"):
+        landmarker.at(image, [box], tta=3)
 
 
 def test_what_is_no_face_to_the_network_is_left_out():
     class Everywhere:
         name, box_map = "everywhere", BoxMap(1, 0, 0)
 
-        def __call__(self, picture):
+        def __call__(self, image):
             return [Detection(Box.around(centre, 90), 0.9) for centre in ((222, 118), (420, 330), (60, 60))]
 
     (face,) = FaceLandmarker(detector=Everywhere())(data.astronaut())

@@ -14,7 +14,7 @@ from flcourse.data.drawing.shape import Expression, rotation_matrix
 from flcourse.data.drawn_faces import draw_face
 from flcourse.data.videos import blink_times, blinking_face
 from flcourse.errors import CourseError
-from flcourse.face.detect import face_box
+from flcourse.face.behaviour import AttentionMeter, Blinks, ExpressionMeter, RollingQuantile, RollingShare
 from flcourse.face.landmarker import FaceLandmarker
 from flcourse.face.measure import (
     ALIGNED,
@@ -31,11 +31,9 @@ from flcourse.face.measure import (
     measure,
     mouth_openness,
     mouth_width,
-    similarity,
 )
-from flcourse.face.watch import AttentionMeter, Blinks, ExpressionMeter, Share, Usual
-from flcourse.pictures import warp
-from flcourse.points import MIRROR, apply
+from flcourse.images import warp
+from flcourse.points import MIRROR, apply, face_box, similarity
 
 CALM = Expression()
 FRONT = {"yaw": 0, "pitch": 0, "roll": 0}
@@ -198,10 +196,10 @@ def test_similarity_refuses_what_has_none():
 
 def test_an_aligned_face_is_the_same_however_it_was_tipped():
     face = draw_face(6, 320, expression=CALM, plain=True, **FRONT)
-    aligned = align_face(face.picture, face.points)
+    aligned = align_face(face.image, face.points)
     assert aligned.shape == (112, 112, 3) and aligned.dtype == np.uint8
     matrix = move(25, 0.9, 90, -30)
-    tipped = align_face(warp(face.picture, matrix, 320), apply(face.points, matrix))
+    tipped = align_face(warp(face.image, matrix, 320), apply(face.points, matrix))
     inner = np.abs(aligned.astype(float) - tipped)[20:92, 20:92]
     assert inner.mean() < 6
     places = apply(face.points, align_matrix(face.points))
@@ -211,18 +209,18 @@ def test_an_aligned_face_is_the_same_however_it_was_tipped():
 
 
 def test_a_face_half_outside_is_aligned():
-    picture = data.astronaut()[:, 220:]
+    image = data.astronaut()[:, 220:]
     points = FLAT + np.array([5, 110])
-    assert align_face(picture, points).shape == (112, 112, 3)
+    assert align_face(image, points).shape == (112, 112, 3)
 
 
 # --- what is usual, blinks, shares ---
 
 
 def test_usual_is_a_quantile_of_the_last_seconds():
-    usual = Usual(10.0)
+    usual = RollingQuantile(10.0)
     assert [usual.update(float(value), float(value)) for value in range(12)][-1] == 6.0  # of 1 ... 11
-    begun = Usual(10.0, first=5.0, weight=1.0)
+    begun = RollingQuantile(10.0, first=5.0, weight=1.0)
     assert begun.update(9.0, 0.0) == 5.0
     assert begun.update(9.0, 5.0) == 5.0  # two samples against ten
     for k in range(20):
@@ -281,7 +279,7 @@ def test_closed_eyes_are_told_with_their_time():
 
 
 def test_a_share_counts_only_what_was_seen():
-    share = Share(60.0)
+    share = RollingShare(60.0)
     assert share.value == 0
     for t in np.arange(0, 30, 0.1):
         share.update(t < 15, float(t))
@@ -306,7 +304,7 @@ def test_the_blinking_face_is_exact():
         assert closed[np.abs(time - middle).argmin()] == 1
     assert np.abs(openness[closed == 1]).max() < 0.02 and openness[closed == 0].min() > 0.2
     assert ((np.diff((closed > 0.5).astype(int)) == 1).sum()) == 3
-    assert (frames[0].picture != frames[1].picture).mean() > 0.5  # noise is new in every frame
+    assert (frames[0].image != frames[1].image).mean() > 0.5  # noise is new in every frame
 
 
 def test_twenty_blinks_of_true_points_are_twenty():
@@ -317,7 +315,7 @@ def test_twenty_blinks_of_true_points_are_twenty():
 def test_blinks_are_counted_on_points_that_the_shipped_network_finds():
     landmarker, blinks, box, ended = FaceLandmarker(detector=None, threads=1), Blinks(), None, []
     for frame in blinking_face(4, seed=2, size=160):
-        found = landmarker.at(frame.picture, [box or face_box(frame.points)])[0]
+        found = landmarker.at(frame.image, [box or face_box(frame.points)])[0]
         box = face_box(found.points)  # as the tracker does, without its detector
         if blinks.update(float(eye_openness(found.points).mean()), frame.time):
             ended.append(frame.time)

@@ -6,7 +6,7 @@ import timm
 import torch
 from torch import nn
 
-from flcourse.nets import (
+from flcourse.training.nets import (
     MLP,
     Calibration,
     ConvBlock,
@@ -174,7 +174,7 @@ def test_mlp_counts_and_hidden_layers():
         (ResidualCNN, (3, 32, 32), 760_874),
     ],
 )
-def test_cnns_take_pictures_and_every_weight_learns(make, side, parameters):
+def test_cnns_take_images_and_every_weight_learns(make, side, parameters):
     net = make()
     assert sum(p.numel() for p in net.parameters()) == parameters  # the figures that the notebooks tell
     logits = net(torch.randn(4, *side))

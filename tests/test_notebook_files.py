@@ -30,7 +30,7 @@ def test_notebook_file(path):
         assert not any("widget-view" in kind for outputs in data for kind in outputs), f"cell {number} shows a widget"
         assert len(cell["source"]) <= 25, f"cell {number} is long: a reader loses the thread"
         assert path.name < "04" or "faces: iBUG 300-W\n" not in text(cell), (
-            "a run that had the real faces: its pictures must not be published; run it with the drawn ones"
+            "a run that had the real faces: its images must not be published; run it with the drawn ones"
         )
         if "raises-exception" not in tags:
             assert not any(output["output_type"] == "error" for output in cell["outputs"]), f"cell {number} failed"

@@ -1,4 +1,4 @@
-"""Overlays: each draws where it should, on any picture and any face, and remembers faces by their numbers."""
+"""Overlays: each draws where it should, on any image and any face, and remembers faces by their numbers."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from flcourse.data.drawing.shape import Expression
 from flcourse.data.drawn_faces import draw_face
 from flcourse.errors import CourseError
-from flcourse.face.detect import face_box
-from flcourse.face.disguise import put_glasses, put_tiger
+from flcourse.face.masks import put_glasses, put_tiger
 from flcourse.face.measure import HEAD, align_face, head_pose
 from flcourse.face.overlays import OVERLAYS, open_overlay
 from flcourse.face.track import TrackedFace
-from flcourse.points import PARTS
+from flcourse.points import PARTS, face_box
 
 NAMES = list(OVERLAYS)
 FRONT = {"yaw": 0, "pitch": 0, "roll": 0}
@@ -30,13 +29,13 @@ def flat_face(x: float, y: float, mm: float, turn: float = 0.0) -> np.ndarray:
     return HEAD[:, :2] @ np.array([[cos, sin], [-sin, cos]]) + np.array([x, y])
 
 
-def changed(picture: np.ndarray, name: str, faces: list, times: tuple = (0.0,)) -> np.ndarray:
+def changed(image: np.ndarray, name: str, faces: list, times: tuple = (0.0,)) -> np.ndarray:
     """Where an overlay has drawn: (H, W) bool."""
-    drawn, overlay = picture.copy(), open_overlay(name)
+    drawn, overlay = image.copy(), open_overlay(name)
     for time in times:
-        drawn[...] = picture
+        drawn[...] = image
         assert overlay(drawn, faces, time) is None
-    return (drawn != picture).any(axis=-1)
+    return (drawn != image).any(axis=-1)
 
 
 def test_the_names_are_those_agreed():
@@ -50,18 +49,18 @@ def test_an_unknown_name_is_refused():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_draws_on_a_face_and_nothing_without(name):
-    picture = np.full((240, 320, 3), 120, np.uint8)
-    assert not changed(picture, name, []).any()
-    ink = changed(picture, name, [tracked(flat_face(160, 110, 0.9))])
+    image = np.full((240, 320, 3), 120, np.uint8)
+    assert not changed(image, name, []).any()
+    ink = changed(image, name, [tracked(flat_face(160, 110, 0.9))])
     assert ink.sum() > 200
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("ground", [0, 255])
 def test_it_is_seen_on_black_and_on_white(name, ground):
-    picture = np.full((240, 320, 3), ground, np.uint8)
+    image = np.full((240, 320, 3), ground, np.uint8)
     face = [tracked(flat_face(160, 110, 0.9))]
-    drawn = picture.copy()
+    drawn = image.copy()
     open_overlay(name)(drawn, face, 0.0)
     assert (np.abs(drawn.astype(int) - ground).max(axis=-1) > 100).sum() > (60 if name != "mask" else 1000)
 
@@ -77,17 +76,17 @@ def test_it_is_seen_on_black_and_on_white(name, ground):
         max_size=4,
     ),
 )
-def test_any_faces_on_any_picture(name, shape, places):
+def test_any_faces_on_any_image(name, shape, places):
     rng = np.random.default_rng(len(places))
     faces = []
     for number, (x, y, size, turn, noise) in enumerate(places, start=1):
         mm = 10.0**size  # from a face of a tenth of a pixel to one of 100,000
         faces.append(tracked(flat_face(x, y, mm, turn) + noise * mm * rng.normal(size=(68, 2)), number))
-    picture = rng.integers(0, 256, (*shape, 3)).astype(np.uint8)
+    image = rng.integers(0, 256, (*shape, 3)).astype(np.uint8)
     overlay = open_overlay(name)
     for time in (0.0, 0.1, 50.0):
-        overlay(picture, faces, time)
-    assert picture.shape == (*shape, 3) and picture.dtype == np.uint8
+        overlay(image, faces, time)
+    assert image.shape == (*shape, 3) and image.dtype == np.uint8
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -98,12 +97,12 @@ def test_points_that_are_no_face(name, points):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_view_of_a_picture_is_drawn_on_too(name):
+def test_a_view_of_an_image_is_drawn_on_too(name):
     faces = [tracked(flat_face(160, 110, 0.9))]
     whole = np.full((240, 320, 3), 90, np.uint8)
     view = np.full((240, 320, 3), 90, np.uint8)[:, ::-1]
-    for picture in (whole, view):
-        open_overlay(name)(picture, faces, 0.0)
+    for image in (whole, view):
+        open_overlay(name)(image, faces, 0.0)
     assert (whole == view).all()
 
 
@@ -114,8 +113,8 @@ def test_twenty_faces_at_once(name):
 
 
 def test_the_points_overlay_shows_the_number():
-    picture = np.full((240, 320, 3), 120, np.uint8)
-    drawn = [picture.copy(), picture.copy()]
+    image = np.full((240, 320, 3), 120, np.uint8)
+    drawn = [image.copy(), image.copy()]
     for number, ground in enumerate(drawn, start=1):
         open_overlay("points")(ground, [tracked(flat_face(160, 110, 0.9), number)], 0.0)
     differ = np.argwhere((drawn[0] != drawn[1]).any(axis=-1))
@@ -128,15 +127,15 @@ def test_the_points_overlay_shows_the_number():
 def test_a_warning_is_shown_when_eyes_stay_closed():
     awake = draw_face(3, 240, expression=Expression(), plain=True, **FRONT)
     asleep = draw_face(3, 240, expression=Expression(eyes_closed=1), plain=True, **FRONT)
-    overlay, picture = open_overlay("attention"), np.zeros((240, 240, 3), np.uint8)
+    overlay, image = open_overlay("attention"), np.zeros((240, 240, 3), np.uint8)
     for t in np.arange(0, 5, 0.1):
-        overlay(np.zeros_like(picture), [tracked(awake.points)], float(t))
-    calm = picture.copy()
+        overlay(np.zeros_like(image), [tracked(awake.points)], float(t))
+    calm = image.copy()
     overlay(calm, [tracked(awake.points)], 5.0)
     for t in np.arange(5.1, 6.6, 0.1):
-        picture[...] = 0
-        overlay(picture, [tracked(asleep.points)], float(t))
-    vermilion = (np.abs(picture.astype(int) - (213, 94, 0)).max(axis=-1) < 30).sum(axis=1)
+        image[...] = 0
+        overlay(image, [tracked(asleep.points)], float(t))
+    vermilion = (np.abs(image.astype(int) - (213, 94, 0)).max(axis=-1) < 30).sum(axis=1)
     assert vermilion[:8].max() > 200  # a banner across the top
     assert (np.abs(calm.astype(int) - (213, 94, 0)).max(axis=-1) < 30).sum() == 0
 
@@ -162,22 +161,22 @@ def test_each_face_has_a_memory_of_its_own():
 def test_glasses_cover_the_eyes_wherever_the_head_is_turned():
     for pose in (FRONT, {"yaw": 30, "pitch": 0, "roll": 0}, {"yaw": -25, "pitch": 10, "roll": 30}):
         face = draw_face(5, 200, expression=Expression(), plain=True, **pose)
-        picture = np.full((200, 200, 3), 255, np.uint8)
-        put_glasses(picture, face.points)
+        image = np.full((200, 200, 3), 255, np.uint8)
+        put_glasses(image, face.points)
         for part in ("right_eye", "left_eye"):
             x, y = face.points[list(PARTS[part])].mean(axis=0).round().astype(int)
-            assert picture[y, x].max() < 160
+            assert image[y, x].max() < 160
         for index in (8, 30, 57):  # chin, tip of the nose, lower lip
             x, y = face.points[index].round().astype(int)
-            assert (picture[y, x] == 255).all()
+            assert (image[y, x] == 255).all()
 
 
 def test_the_arm_is_seen_on_the_side_that_is_turned_to_the_viewer():
     def dark(yaw: float) -> tuple[int, int]:
         face = draw_face(5, 240, expression=Expression(), plain=True, yaw=yaw, pitch=0, roll=0)
-        picture = np.full((240, 240, 3), 255, np.uint8)
-        put_glasses(picture, face.points)
-        columns = np.flatnonzero((picture.min(axis=-1) < 100).any(axis=0))
+        image = np.full((240, 240, 3), 255, np.uint8)
+        put_glasses(image, face.points)
+        columns = np.flatnonzero((image.min(axis=-1) < 100).any(axis=0))
         right, left = face.points[36, 0], face.points[45, 0]
         return right - columns.min(), columns.max() - left
 
@@ -188,17 +187,17 @@ def test_the_arm_is_seen_on_the_side_that_is_turned_to_the_viewer():
 
 def test_the_tiger_leaves_eyes_and_open_mouth_free():
     face = draw_face(5, 320, expression=Expression(mouth_open=0.8), plain=True, **FRONT)
-    picture = np.full((320, 320, 3), 128, np.uint8)
-    put_tiger(picture, face.points)
+    image = np.full((320, 320, 3), 128, np.uint8)
+    put_tiger(image, face.points)
     for part in ("right_eye", "left_eye", "inner_lips"):
         x, y = face.points[list(PARTS[part])].mean(axis=0).round().astype(int)
-        assert np.abs(picture[y, x].astype(int) - 128).max() <= 2
+        assert np.abs(image[y, x].astype(int) - 128).max() <= 2
     x, y = (0.5 * face.points[2] + 0.5 * face.points[31]).round().astype(int)  # a cheek
-    assert np.abs(picture[y, x].astype(int) - 128).max() > 60
+    assert np.abs(image[y, x].astype(int) - 128).max() > 60
     outside = np.ones((320, 320), bool)
     low, high = face.points.min(axis=0).astype(int) - 4, face.points.max(axis=0).astype(int) + 4
     outside[max(0, low[1] - 60) : high[1], low[0] : high[0]] = False  # 60 px: the forehead
-    assert (picture[outside] == 128).all()
+    assert (image[outside] == 128).all()
 
 
 def test_the_tiger_takes_the_skins_light():
@@ -232,10 +231,10 @@ def test_the_axes_begin_at_the_nose():
 
 def test_the_inset_is_the_aligned_face():
     face = draw_face(3, 240, expression=Expression(), plain=True, **FRONT)
-    picture = np.full((480, 640, 3), 100, np.uint8)
-    picture[:240, :240] = face.picture
-    before = picture.copy()
-    open_overlay("aligned")(picture, [tracked(face.points)], 0.0)
-    inset = picture[-126:-6, -126:-6]
+    image = np.full((480, 640, 3), 100, np.uint8)
+    image[:240, :240] = face.image
+    before = image.copy()
+    open_overlay("aligned")(image, [tracked(face.points)], 0.0)
+    inset = image[-126:-6, -126:-6]
     same = (inset == align_face(before, face.points.astype(np.float32), 120)).all(axis=-1)
     assert same[30:].all() and same.mean() > 0.95  # but for the number in its corner

@@ -93,7 +93,7 @@ def test_moving_there_and_back_restores_order_and_place(matrix):
     assert np.allclose(move_points(move_points(points, matrix), invert(matrix)), points, atol=1e-6)
 
 
-def test_mirroring_keeps_the_right_eye_on_the_left_of_the_picture():
+def test_mirroring_keeps_the_right_eye_on_the_left_of_the_image():
     points = template() * 50 + 50
     moved = move_points(points, crop_matrix(Box.around((50, 50), 60), 100, mirror=True))
     assert moved[36, 0] < moved[45, 0] and moved[0, 0] < moved[16, 0]
@@ -108,11 +108,11 @@ def test_normalised_points_are_edges_at_0_and_1(size):
 
 def test_matrix_convention_is_opencvs():
     # A single bright pixel lands where the matrix says, integers at pixel centres.
-    picture = np.zeros((50, 50), np.uint8)
-    picture[20, 30] = 255
+    image = np.zeros((50, 50), np.uint8)
+    image[20, 30] = 255
     matrix = crop_matrix(Box.around((30.5, 20.5), 20), 26, offset=(0.1, -0.2))  # 26 = 1.3 boxes: scale 1
     x, y = apply(np.array([30.0, 20.0]), matrix)
-    crop = cv2.warpAffine(picture, matrix, (26, 26))
+    crop = cv2.warpAffine(image, matrix, (26, 26))
     assert crop[round(y), round(x)] == 255 and crop.sum() == 255
 
 

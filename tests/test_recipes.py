@@ -13,23 +13,14 @@ from toys import template, toy_set
 
 from flcourse import metrics
 from flcourse.data.augment import Augment
-from flcourse.data.ibug import read_imglab
+from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError
-from flcourse.nets import HeatmapHead, Landmarks, Xception, cell_centres, soft_argmax
 from flcourse.points import CROP_SCALE, Box, crop_matrix, move_points, to01
-from flcourse.recipes import (
-    LOSSES,
-    RECIPES,
-    WING_CURVE,
-    WING_WIDTH,
-    ablation,
-    get_recipe,
-    load_network,
-    measure_points,
-    train_landmarks,
-    wing_loss,
-)
-from flcourse.train import Config, Task, evaluate, pack_weights
+from flcourse.training.checkpoints import load_network, pack_weights
+from flcourse.training.loop import Config, evaluate
+from flcourse.training.losses import LOSSES, WING_CURVE, WING_WIDTH, Task, measure_points, wing_loss
+from flcourse.training.nets import HeatmapHead, Landmarks, Xception, cell_centres, soft_argmax
+from flcourse.training.recipes import RECIPES, ablation, get_recipe, train_landmarks
 
 RECIPE = replace(
     RECIPES["course"], size=48, width=0.05, config=replace(RECIPES["course"].config, epochs=1, batch_size=8)
@@ -111,8 +102,8 @@ def test_heatmap_loss_written_out():
 
 @settings(max_examples=20)
 @given(st.floats(40, 300), st.floats(-20, 20))
-def test_measures_on_crops_are_the_metrics_on_pictures(side, shift):
-    """NME and radius measured on normalised points equal those of `metrics` on picture pixels."""
+def test_measures_on_crops_are_the_metrics_on_images(side, shift):
+    """NME and radius measured on normalised points equal those of `metrics` on image pixels."""
     rng = np.random.default_rng(int(side))
     box = Box.around((200, 200), side)
     true = template()[None] * side + 200
@@ -205,7 +196,8 @@ def test_bad_weights_are_one_clear_line(trained, tmp_path):
 
 def test_evaluation_is_in_full_precision_and_without_augmentation(trained):
     network, metadata = load_network(trained / "best.safetensors")
-    from flcourse.data.ibug import FaceDataset, split_faces
+    from flcourse.data.face_dataset import FaceDataset
+    from flcourse.data.imglab import split_faces
 
     faces = read_imglab(trained.parent / "labels.xml")
     val = FaceDataset(split_faces(faces, RECIPE.val_fraction)[1], RECIPE.size)

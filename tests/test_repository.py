@@ -36,35 +36,32 @@ def tracked_files():
 
 # --- imports go one way ---
 
-FOUNDATION = {"download", "errors", "files", "points", "metrics", "pictures"}
-TRAINING = {"data", "nets", "train", "recipes", "calibration", "export"}
+FOUNDATION = {"download", "errors", "files", "points", "metrics", "images"}
 MAY_IMPORT = {  # a part of the package -> the parts it may import, itself aside
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "data": FOUNDATION,
-    "nets": FOUNDATION,
-    "train": FOUNDATION | {"data", "nets"},
-    **dict.fromkeys(("recipes", "calibration", "export"), FOUNDATION | TRAINING),
+    "training": FOUNDATION | {"data"},
     "face": FOUNDATION | {"weights"},
-    "exercises": FOUNDATION | TRAINING,
-    "show": FOUNDATION | TRAINING | {"face", "weights"},
-    "apps": FOUNDATION | TRAINING | {"face", "show", "weights"},
+    "exercises": FOUNDATION | {"data", "training"},
+    "show": FOUNDATION | {"data", "training", "face", "weights"},
+    "apps": FOUNDATION | {"data", "training", "face", "show", "weights"},
     "weights": set(),
     "__main__": {"apps"},
-    "__init__": set(),
+    "__init__": FOUNDATION | {"face"},
 }
 ONLY_IN = {  # a package -> the parts that may import it
     "streamlit": {"apps/streamlit_app.py"},
     "matplotlib": {"show"},
     "ipywidgets": {"show"},
     "anywidget": {"show"},
-    "torch": TRAINING | {"exercises", "show", "apps"},
-    "torchvision": TRAINING | {"show", "apps"},
+    "torch": {"data", "training", "exercises", "show", "apps"},
+    "torchvision": {"data", "training", "show", "apps"},
     "timm": set(),
 }
 
 
 def part_of(path):
-    """The first name below flcourse: `data` for flcourse/data/ibug.py, `points` for flcourse/points.py."""
+    """The first name below flcourse: `data` for flcourse/data/imglab.py, `points` for flcourse/points.py."""
     return path.relative_to(ROOT / "flcourse").with_suffix("").parts[0]
 
 
@@ -181,7 +178,7 @@ def test_relative_links_lead_somewhere():
 
 def test_gitignore_hides_data_but_not_the_data_code():
     ignored = ["data/MNIST/raw/x", "outputs/a.png", "runs/course/last.pt", ".venv/bin/python"]
-    kept = ["data/README.md", "flcourse/data/ibug.py", "flcourse/weights/xception.onnx"]
+    kept = ["data/README.md", "flcourse/data/imglab.py", "flcourse/weights/xception.onnx"]
     done = subprocess.run(
         ["git", "-C", str(ROOT), "check-ignore", "--no-index", *ignored, *kept], capture_output=True, text=True
     )

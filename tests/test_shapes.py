@@ -1,4 +1,4 @@
-"""The drawn pictures that stand in for CIFAR-10: repeatable, various, and a task on which convolutions pay."""
+"""The drawn images that stand in for CIFAR-10: repeatable, various, and a task on which convolutions pay."""
 
 import numpy as np
 import torch
@@ -8,8 +8,8 @@ from flcourse.data.shapes import CLASSES, draw_shapes
 
 
 def test_shapes_and_types():
-    pictures, labels = draw_shapes(40, seed=0)
-    assert pictures.shape == (40, 32, 32, 3) and pictures.dtype == np.uint8
+    images, labels = draw_shapes(40, seed=0)
+    assert images.shape == (40, 32, 32, 3) and images.dtype == np.uint8
     assert labels.shape == (40,) and labels.dtype == np.int64
     assert len(CLASSES) == len(set(CLASSES)) == 10
     assert set(labels) <= set(range(10))
@@ -17,23 +17,23 @@ def test_shapes_and_types():
     assert nothing.shape == (0, 32, 32, 3) and none.shape == (0,)
 
 
-def test_a_picture_depends_on_seed_and_index_only():
-    pictures, labels = draw_shapes(40, seed=0)
+def test_an_image_depends_on_seed_and_index_only():
+    images, labels = draw_shapes(40, seed=0)
     first, first_labels = draw_shapes(10, seed=0)
-    assert np.array_equal(first, pictures[:10]) and np.array_equal(first_labels, labels[:10])
+    assert np.array_equal(first, images[:10]) and np.array_equal(first_labels, labels[:10])
     other, _ = draw_shapes(40, seed=1)
-    assert not (other == pictures).all(axis=(1, 2, 3)).any()
-    assert len(np.unique(pictures.reshape(40, -1), axis=0)) == 40
+    assert not (other == images).all(axis=(1, 2, 3)).any()
+    assert len(np.unique(images.reshape(40, -1), axis=0)) == 40
 
 
 def test_classes_are_alike_but_in_shape():
-    pictures, labels = draw_shapes(1500, seed=2)
+    images, labels = draw_shapes(1500, seed=2)
     counts = np.bincount(labels, minlength=10)
     assert counts.min() > 100
-    colours = np.stack([pictures[labels == c].mean(axis=(0, 1, 2)) for c in range(10)])
+    colours = np.stack([images[labels == c].mean(axis=(0, 1, 2)) for c in range(10)])
     assert np.ptp(colours, axis=0).max() < 25  # of 255: colour and brightness say nothing about the class
-    assert pictures.mean(axis=(1, 2)).std(axis=0).min() > 25  # though they differ from picture to picture
-    assert ((pictures == 0) | (pictures == 255)).mean() < 0.1  # few pixels are over- or underexposed
+    assert images.mean(axis=(1, 2)).std(axis=0).min() > 25  # though they differ from image to image
+    assert ((images == 0) | (images == 255)).mean() < 0.1  # few pixels are over- or underexposed
 
 
 def accuracy(net: nn.Module, train: tuple, test: tuple, epochs: int) -> float:
@@ -49,8 +49,8 @@ def accuracy(net: nn.Module, train: tuple, test: tuple, epochs: int) -> float:
 
 def test_a_small_cnn_clearly_beats_an_mlp():
     def as_tensors(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        pictures, labels = draw_shapes(n, seed)
-        return torch.tensor(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1, torch.tensor(labels)
+        images, labels = draw_shapes(n, seed)
+        return torch.tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1, torch.tensor(labels)
 
     def block(inputs: int, outputs: int) -> list[nn.Module]:
         convolution = nn.Conv2d(inputs, outputs, 3, padding=1)

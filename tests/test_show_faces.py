@@ -9,15 +9,9 @@ import pytest
 from toys import template, toy_face
 
 from flcourse.data.augment import Augment
-from flcourse.data.ibug import FaceDataset
+from flcourse.data.face_dataset import FaceDataset
 from flcourse.points import MIRROR, N_POINTS
-from flcourse.show.faces import (
-    SETTINGS,
-    augmentation_figure,
-    explore_augmentation,
-    face_gallery,
-    number_directions,
-)
+from flcourse.show.faces import SETTINGS, augmentation_figure, explore_augmentation, face_gallery, number_directions
 
 POINTS = template() * 70 + 49.5
 
@@ -30,7 +24,7 @@ def pixels(figure, dpi=100):
 
 
 def shown(explorer):
-    return cv2.imdecode(np.frombuffer(explorer.picture.value, np.uint8), cv2.IMREAD_COLOR).astype(int)
+    return cv2.imdecode(np.frombuffer(explorer.image.value, np.uint8), cv2.IMREAD_COLOR).astype(int)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +38,7 @@ def faces(tmp_path_factory):
 
 @pytest.mark.parametrize("place", [(10, 5), (0, 0), (24.5, 18.25), (39, 29)])
 def test_points_land_on_their_pixels(place):
-    """One dot on a white picture with one black pixel at its place: their middles are the same in the figure."""
+    """One dot on a white image with one black pixel at its place: their middles are the same in the figure."""
     white = np.full((30, 40, 3), 255, np.uint8)
     points = np.full((N_POINTS, 2), np.nan)
     points[33] = place
@@ -55,19 +49,19 @@ def test_points_land_on_their_pixels(place):
     rows, columns = np.nonzero(found.min(axis=2) < 200)
     expected = ax.transData.transform(place)  # from the figure's lower left
     assert (columns.mean() + 0.5, height - rows.mean() - 0.5) == pytest.approx(tuple(expected), abs=1)
-    # And the axes put that place where the picture has it: half a pixel from its edges at the first and last one.
+    # And the axes put that place where the image has it: half a pixel from its edges at the first and last one.
     left, bottom, width, high = ax.get_window_extent().bounds
     x, y = (np.array(place) + 0.5) / (40, 30)
     assert expected == pytest.approx((left + x * width, bottom + (1 - y) * high))
 
 
 def test_a_black_pixel_is_covered_by_its_point():
-    picture = np.full((60, 60, 3), 255, np.uint8)
-    picture[20, 41] = (255, 0, 0)
+    image = np.full((60, 60, 3), 255, np.uint8)
+    image[20, 41] = (255, 0, 0)
     points = np.full((N_POINTS, 2), np.nan)
-    plain = pixels(face_gallery([picture], size=3))
+    plain = pixels(face_gallery([image], size=3))
     points[0] = 41, 20
-    marked = pixels(face_gallery([picture], [points], size=3))
+    marked = pixels(face_gallery([image], [points], size=3))
     red = (plain[..., 0].astype(int) - plain[..., 1]) > 100
     dot = np.abs(plain.astype(int) - marked).max(axis=2) > 60
     for axis in (0, 1):
@@ -76,9 +70,9 @@ def test_a_black_pixel_is_covered_by_its_point():
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9])
 def test_gallery_of_any_number(n):
-    pictures = [np.full((50, 50, 3), 90, np.uint8)] * (n - 1) + [np.full((60, 50), 90, np.uint8)]
+    images = [np.full((50, 50, 3), 90, np.uint8)] * (n - 1) + [np.full((60, 50), 90, np.uint8)]
     points = [POINTS / 2] * (n - 1) + [None]
-    figure = face_gallery(pictures, points, [f"face {i}" for i in range(n)])
+    figure = face_gallery(images, points, [f"face {i}" for i in range(n)])
     assert [len(ax.images) for ax in figure.axes][:n] == n * [1]
     assert [len(ax.collections) > 0 for ax in figure.axes][:n] == (n - 1) * [True] + [False]
     for ax in figure.axes[: n - 1]:  # points outside leave the view alone
@@ -106,12 +100,12 @@ def test_numbers_turn_with_the_face():
 
 
 def test_wrong_input_is_named():
-    picture = np.zeros((9, 9, 3), np.uint8)
-    with pytest.raises(ValueError, match="1 sets of points for 2 pictures"):
-        face_gallery([picture, picture], [POINTS])
+    image = np.zeros((9, 9, 3), np.uint8)
+    with pytest.raises(ValueError, match="1 sets of points for 2 images"):
+        face_gallery([image, image], [POINTS])
     with pytest.raises(ValueError, match=r"shape \(67, 2\), expected \(68, 2\)"):
-        face_gallery([picture], [POINTS[:67]])
-    with pytest.raises(ValueError, match="no picture"):
+        face_gallery([image], [POINTS[:67]])
+    with pytest.raises(ValueError, match="no image"):
         face_gallery([])
     with pytest.raises(ValueError, match="no face"):
         explore_augmentation([])
@@ -132,7 +126,7 @@ def test_figure_shows_what_training_sees(faces):
         assert (ax.images[0].get_array() == crop).all()
         dots = ax.collections[-1].get_offsets()
         assert np.asarray(dots) == pytest.approx(points)
-    # Mirrored, so the points have changed places: the first is still at the picture's left.
+    # Mirrored, so the points have changed places: the first is still at the image's left.
     assert dots[0, 0] < dots[16, 0] and MIRROR[0] == 16
 
 
@@ -159,7 +153,7 @@ def test_every_number_of_augment_has_a_control(faces):
         assert 0 <= setting.start < setting.high
 
 
-def test_every_control_changes_the_picture(faces):
+def test_every_control_changes_the_image(faces):
     explorer = explore_augmentation(faces)
     last = shown(explorer)
     for end in ("high", "low"):
@@ -167,7 +161,7 @@ def test_every_control_changes_the_picture(faces):
             explorer.controls[name].value = setting.high if end == "high" else 0
             assert explorer.status.value == ""
             now = shown(explorer)
-            changed = np.abs(now - last).max(axis=(0, 2)) > 8  # columns of the picture
+            changed = np.abs(now - last).max(axis=(0, 2)) > 8  # columns of the image
             before, rest = np.array_split(changed, [int(len(changed) * 0.29)])
             assert rest.any(), (name, end)
             assert not before.any(), (name, end)  # "before" stays as it is
@@ -178,16 +172,16 @@ def test_every_control_changes_the_picture(faces):
         last = shown(explorer)
 
 
-def test_any_values_together_make_a_picture(faces):
+def test_any_values_together_make_an_image(faces):
     """Both ends and random middles of every control at once, through the function that the explorer draws with."""
     rng = np.random.default_rng(0)
     draw = explore_augmentation(faces).figure_function
     for parts in (np.zeros(len(SETTINGS)), np.ones(len(SETTINGS)), *rng.random((3, len(SETTINGS)))):
         values = {name: part * setting.high for part, (name, setting) in zip(parts, SETTINGS.items(), strict=True)}
         before, *others = draw(face=0, seed=3, points=True, **values).axes
-        pictures = [ax.images[0].get_array() for ax in others]
-        assert len(pictures) == 13 and all(picture.shape == (112, 112, 3) for picture in pictures)
-        assert all((picture == before.images[0].get_array()).all() for picture in pictures) == (not parts.any())
+        images = [ax.images[0].get_array() for ax in others]
+        assert len(images) == 13 and all(image.shape == (112, 112, 3) for image in images)
+        assert all((image == before.images[0].get_array()).all() for image in images) == (not parts.any())
 
 
 def test_opens_with_something_to_see(faces):

@@ -1,4 +1,4 @@
-"""The training that a notebook shows, and the pictures of networks."""
+"""The training that a notebook shows, and the images of networks."""
 
 import time
 from dataclasses import replace
@@ -8,14 +8,15 @@ import pytest
 import torch
 from toys import toy_set
 
-from flcourse.data.ibug import read_imglab
+from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError
-from flcourse.nets import HeatmapHead, Xception
-from flcourse.recipes import RECIPES, load_network
 from flcourse.show import training as module
 from flcourse.show.networks import flows_figure, map_overlays
 from flcourse.show.plot import to_png
 from flcourse.show.training import LiveTraining
+from flcourse.training.checkpoints import load_network
+from flcourse.training.nets import HeatmapHead, Xception
+from flcourse.training.recipes import RECIPES
 
 RECIPE = replace(
     RECIPES["course"], size=48, width=0.05, config=replace(RECIPES["course"].config, epochs=2, batch_size=8)
@@ -122,8 +123,8 @@ def test_maps_are_bright_where_they_are_high():
     logits = torch.full((68, 14 + 2 * ring, 14 + 2 * ring), -9.0)
     logits[30, 3 + ring, 9 + ring] = 9
     crop = np.full((112, 112, 3), 100, np.uint8)
-    [picture] = map_overlays(crop, logits, [30])
-    y, x = np.unravel_index(picture[..., 0].argmax(), (112, 112))
+    [image] = map_overlays(crop, logits, [30])
+    y, x = np.unravel_index(image[..., 0].argmax(), (112, 112))
     assert abs(x - (9.5 * 8 - 0.5)) <= 4
     assert abs(y - (3.5 * 8 - 0.5)) <= 4
-    assert picture[100, 10].tolist() == [75, 75, 75]
+    assert image[100, 10].tolist() == [75, 75, 75]

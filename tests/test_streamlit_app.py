@@ -26,16 +26,16 @@ from flcourse.apps import serve, streamlit_app
 from flcourse.apps.cli import main
 from flcourse.apps.streamlit_app import MEGAPIXELS, detectors_here, load, pts_files
 from flcourse.errors import CourseError
+from flcourse.face.detector_files import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET
 from flcourse.face.landmarker import FaceLandmarker
-from flcourse.face.models import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET
-from flcourse.pictures import decode_picture
+from flcourse.images import decode_image
 
 START = 120  # seconds at most, on a busy machine: the server, then the first page
 
 
-def encoded(picture, form="PNG", orientation=1, **options):
-    """A picture as a file's bytes, stored turned as a phone held upright stores it where `orientation` is 6."""
-    image, exif = Image.fromarray(picture), Image.Exif()
+def encoded(image, form="PNG", orientation=1, **options):
+    """An image as a file's bytes, stored turned as a phone held upright stores it where `orientation` is 6."""
+    image, exif = Image.fromarray(image), Image.Exif()
     exif[0x112] = orientation
     if orientation == 6:
         image = image.transpose(Image.Transpose.ROTATE_90)
@@ -82,10 +82,10 @@ def test_only_detectors_whose_files_are_here_are_offered(no_models, there, expec
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP"])
 def test_phone_photos_come_upright(form):
-    picture = data.astronaut()[:300]
+    image = data.astronaut()[:300]
     quality = {"JPEG": {"quality": 95}, "PNG": {}, "WebP": {"lossless": True}}[form]
-    upright = load(encoded(picture, form, orientation=6, **quality), "phone")
-    assert upright.shape == picture.shape and np.abs(upright.astype(int) - picture).mean() < 3
+    upright = load(encoded(image, form, orientation=6, **quality), "phone")
+    assert upright.shape == image.shape and np.abs(upright.astype(int) - image).mean() < 3
 
 
 def bomb(width, height):
@@ -100,8 +100,8 @@ def bomb(width, height):
 
 BAD = {
     "empty.png": (b"", "the file is empty"),
-    "text.jpg": (b"no picture at all", "not a PNG, JPEG or WebP"),
-    "cut.png": (encoded(data.astronaut())[:40], "damaged|not a picture"),
+    "text.jpg": (b"no image at all", "not a PNG, JPEG or WebP"),
+    "cut.png": (encoded(data.astronaut())[:40], "damaged|not an image"),
     "other.webp": (encoded(data.astronaut(), "TIFF"), "not a PNG, JPEG or WebP"),
     "large.png": (bomb(9000, 8000), f"9000 × 8000 px, 72 megapixels, expected at most {MEGAPIXELS}"),
     "huge.png": (bomb(40_000, 40_000), f"far more than {MEGAPIXELS} megapixels"),
@@ -116,7 +116,7 @@ def test_bad_uploads_are_one_clear_line(name):
     assert str(error.value).startswith(f"{name}: ") and "\n" not in str(error.value)
 
 
-def test_pictures_at_the_limit_are_taken(monkeypatch):
+def test_images_at_the_limit_are_taken(monkeypatch):
     monkeypatch.setattr(streamlit_app, "MEGAPIXELS", 0.01)
     assert load(encoded(np.zeros((100, 100, 3), np.uint8)), "x").shape == (100, 100, 3)
     with pytest.raises(CourseError, match=r"x: 101 × 100 px, 0 megapixels, expected at most 0.01"):
@@ -125,7 +125,7 @@ def test_pictures_at_the_limit_are_taken(monkeypatch):
 
 def test_names_are_no_markdown_and_no_path():
     assert streamlit_app.plain("my_*photo*[1].png") == r"my\_\*photo\*\[1\].png"
-    assert [streamlit_app.stem(name) for name in ("C:\\a\\b.png", "../b.c.png", "")] == ["b", "b.c", "picture"]
+    assert [streamlit_app.stem(name) for name in ("C:\\a\\b.png", "../b.c.png", "")] == ["b", "b.c", "image"]
 
 
 # --- the page without a browser ---
@@ -144,9 +144,9 @@ def app(no_models):
     return app
 
 
-def upload(app, **pictures):
+def upload(app, **images):
     mime = "image/png"
-    app.file_uploader[0].set_value([(f"{name}.png", content, mime) for name, content in pictures.items()])
+    app.file_uploader[0].set_value([(f"{name}.png", content, mime) for name, content in images.items()])
     app.run()
     assert not app.exception
     return app
@@ -164,7 +164,7 @@ def test_an_upload_gives_the_landmarkers_points(app):
     figures = {metric.label: metric.value for metric in app.metric}
     assert figures["Confidence"] == f"{face.confidence:.2f}" and figures["Detector's score"] == f"{face.score:.2f}"
     assert any("smile" in caption.value for caption in app.caption)
-    assert [b.label for b in app.download_button] == ["Picture (PNG)", "Points (JSON)", "Points (.pts)"]
+    assert [b.label for b in app.download_button] == ["Image (PNG)", "Points (JSON)", "Points (.pts)"]
 
 
 def test_what_is_drawn_changes_without_finding_again_and_the_threshold_finds_again(app):
@@ -177,7 +177,7 @@ def test_what_is_drawn_changes_without_finding_again_and_the_threshold_finds_aga
     assert found(app.run()) is not first and not app.exception
 
 
-def test_several_pictures_several_faces_one_broken(app):
+def test_several_images_several_faces_one_broken(app):
     astronaut = data.astronaut()
     two = encoded(np.concatenate([astronaut, astronaut[:, ::-1]], axis=1))
     upload(app, none=encoded(data.coffee()), broken=b"x", two=two)
@@ -185,7 +185,7 @@ def test_several_pictures_several_faces_one_broken(app):
     assert "Points (.pts, zip)" in [b.label for b in app.download_button]
     assert list(pts_files(found(app), "two")) == ["two_face1.pts", "two_face2.pts"]
     app.selectbox[0].set_value(1).run()
-    assert [b.label for b in app.download_button] == ["All 3 pictures with their points (zip)"]
+    assert [b.label for b in app.download_button] == ["All 3 images with their points (zip)"]
     assert len(app.error) == 1 and app.error[0].value.startswith("broken.png\\: damaged")
     app.selectbox[0].set_value(0).run()
     assert "found no face" in app.warning[0].value and "threshold" in app.warning[0].value
@@ -300,7 +300,7 @@ def test_camera_and_uploads_in_chromium(tmp_path):
     home.mkdir()
     frame = np.zeros((480, 640, 3), np.uint8)
     frame[:, 80:560] = cv2.resize(data.astronaut()[:300, 74:374], (480, 480))
-    camera.write_bytes(encoded(frame, "JPEG", quality=95))  # one picture, again and again
+    camera.write_bytes(encoded(frame, "JPEG", quality=95))  # one image, again and again
     flags = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     with served(home) as (url, server), browser(*flags, f"--use-file-for-fake-video-capture={camera}") as chromium:
         page = chromium.new_page()
@@ -320,8 +320,8 @@ def test_camera_and_uploads_in_chromium(tmp_path):
         shown(page, "1 face in eileen.png, 1024 × 1024 px")
         name, content = save(page, "Points (JSON)")
         result = json.loads(content)
-        assert (name, result["picture"], result["width"]) == ("eileen_faces.json", "eileen.png", 1024)
-        assert near(result, landmarker(decode_picture(large, "")))
+        assert (name, result["image"], result["width"]) == ("eileen_faces.json", "eileen.png", 1024)
+        assert near(result, landmarker(decode_image(large, "")))
 
         # A phone's photograph, stored on its side.
         phone = encoded(data.astronaut()[:280, 74:374], "JPEG", orientation=6, quality=95)
@@ -329,13 +329,13 @@ def test_camera_and_uploads_in_chromium(tmp_path):
         shown(page, "1 face in phone.jpg, 300 × 280 px")
         name, content = save(page, "Points (.pts)")
         points = np.loadtxt(content.decode().splitlines()[3:-1]) - 1
-        [face] = landmarker(decode_picture(phone, ""))
+        [face] = landmarker(decode_image(phone, ""))
         assert name == "phone_face1.pts" and np.abs(points - face.points).max() < 0.05
 
-        # No picture: one line. The others are not lost.
+        # No image: one line. The others are not lost.
         files.set_input_files({"name": "broken.png", "mimeType": "image/png", "buffer": b"broken"})
         shown(page, "broken.png: damaged, or not a PNG")
-        name, content = save(page, "All 3 pictures with their points (zip)")
+        name, content = save(page, "All 3 images with their points (zip)")
         packed = zipfile.ZipFile(io.BytesIO(content))
         assert {"eileen_faces.png", "phone_faces.json", "phone_face1.pts", "broken_error.txt"} <= set(packed.namelist())
 
@@ -348,7 +348,7 @@ def test_camera_and_uploads_in_chromium(tmp_path):
         page.wait_for_timeout(500)  # the last toggle's run has begun
         shown(page, "in camera.jpg")
         drawn = json.loads(save(page, "Points (JSON)")[1])
-        shot = decode_picture(save(page, "Picture (PNG)")[1], "shot")
+        shot = decode_image(save(page, "Image (PNG)")[1], "shot")
         assert shot.shape[:2] == (drawn["height"], drawn["width"])
         assert near(drawn, landmarker(shot)) and drawn["faces"][0]["confidence"] > 0.9
 

@@ -12,11 +12,11 @@ from toys import template
 
 from flcourse.data import videos
 from flcourse.data.videos import ASTRONAUT_FACE, Pose, film
-from flcourse.face.detect import Detection, face_box
+from flcourse.face.detect import Detection
 from flcourse.face.landmarker import FaceLandmarker
 from flcourse.face.smooth import FaceSmoother, OneEuro
 from flcourse.face.track import FaceTracker, TrackedFace
-from flcourse.points import Box, BoxMap, apply
+from flcourse.points import Box, BoxMap, apply, face_box
 
 SMALL = (320, 240)
 
@@ -28,7 +28,7 @@ def landmarker():
 
 def follow(landmarker: FaceLandmarker, frames: list, **options) -> list[list[TrackedFace]]:
     with FaceTracker(landmarker, **options) as tracker:
-        return [tracker(frame.picture, frame.time) for frame in frames]
+        return [tracker(frame.image, frame.time) for frame in frames]
 
 
 def only(faces: list[list[TrackedFace]], name: str = "points") -> np.ndarray:
@@ -118,7 +118,7 @@ def test_faces_that_cross_keep_their_numbers(landmarker, behind, front):
 
 
 class FakeDetector:
-    """Finds what its list holds, in parts of the picture's height; can be held up."""
+    """Finds what its list holds, in parts of the image's height; can be held up."""
 
     name, box_map = "fake", BoxMap(scale=1, dx=0, dy=0)
 
@@ -126,16 +126,16 @@ class FakeDetector:
         self.faces, self.calls, self.go = [], 0, threading.Event()
         self.go.set()
 
-    def __call__(self, picture):
+    def __call__(self, image):
         self.calls += 1
         self.go.wait()
-        height = picture.shape[0]
+        height = image.shape[0]
         return [Detection(box._replace(**{k: v * height for k, v in box._asdict().items()}), 0.9) for box in self.faces]
 
 
 @pytest.fixture
 def toy(tmp_path):
-    """A landmarker that sees a face wherever it looks, the surer the brighter the crop."""
+    """A landmarker that sees a face wherever it tta, the surer the brighter the crop."""
     # The face box about its points is the box that the crop, 1.3 times as large and a tenth lower, was taken about.
     box = face_box(1000 * template())
     points01 = (1000 * template() - box.centre) / box.side / 1.3 + (0.5, 0.5 - 0.1 / 1.3)
@@ -206,21 +206,21 @@ def test_drawing_is_not_held_up_by_a_slow_detector(toy):
     toy.detector.faces = [HERE]
     toy.detector.go.clear()  # a detection that does not end
     with FaceTracker(toy, live=True) as tracker:
-        picture = frame(250)
-        assert tracker(picture, 0) == [] and tracker(picture, 10) == []
+        image = frame(250)
+        assert tracker(image, 0) == [] and tracker(image, 10) == []
         toy.detector.go.set()
         deadline = time.monotonic() + 60
-        while not (faces := tracker(picture, 10 + time.monotonic())) and time.monotonic() < deadline:
+        while not (faces := tracker(image, 10 + time.monotonic())) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert [face.number for face in faces] == [1]
         toy.detector.go.clear()
         for number in range(30):  # half a second and more: a detection is under way, and the face is followed
-            assert len(tracker(picture, 1e7 + number / 30)) == 1
+            assert len(tracker(image, 1e7 + number / 30)) == 1
         toy.detector.go.set()
 
 
 def test_what_fails_in_the_thread_reaches_the_caller(toy):
-    def broken(picture):
+    def broken(image):
         raise RuntimeError("no memory")
 
     toy.detector = broken

@@ -1,4 +1,4 @@
-"""Sources of pictures: generators and files give every one, a camera (here a stand-in for its driver) its newest."""
+"""Sources of images: generators and files give every one, a camera (here a stand-in for its driver) its newest."""
 
 import threading
 import time
@@ -12,15 +12,15 @@ from flcourse.face import video
 from flcourse.face.video import Video
 
 
-def pictures(n):
-    """n pictures, each of one grey value: 10 times its number."""
+def images(n):
+    """n images, each of one grey value: 10 times its number."""
     for number in range(n):
         yield np.full((48, 64, 3), 10 * number, np.uint8)
 
 
 @pytest.fixture
 def file(tmp_path):
-    """A video file of 12 pictures, 20 a second; red grows, so that RGB and BGR can be told apart."""
+    """A video file of 12 images, 20 a second; red grows, so that RGB and BGR can be told apart."""
     path = tmp_path / "a video.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 20, (64, 48))
     for number in range(12):
@@ -30,7 +30,7 @@ def file(tmp_path):
 
 
 class Camera:
-    """cv2.VideoCapture of a camera that gives the number of the picture as its grey value, a hundred a second."""
+    """cv2.VideoCapture of a camera that gives the number of the image as its grey value, a hundred a second."""
 
     rate, gives, opened = 100, 10**9, True
 
@@ -64,47 +64,47 @@ def camera(monkeypatch):
     return Fresh
 
 
-def test_a_generator_gives_every_picture():
+def test_a_generator_gives_every_image():
     closed = []
 
     def generator():
         try:
-            yield from pictures(5)
+            yield from images(5)
         finally:
             closed.append(True)
 
     with Video(generator(), rate=25) as source:
         assert (source.live, source.rate, source.count) == (False, 25, None)
         found = list(source)
-    assert [int(picture[0, 0, 0]) for picture, _ in found] == [0, 10, 20, 30, 40]
+    assert [int(image[0, 0, 0]) for image, _ in found] == [0, 10, 20, 30, 40]
     assert [at for _, at in found] == pytest.approx([0, 0.04, 0.08, 0.12, 0.16])
     source = Video(generator())
     next(source)
     source.release()
     assert list(source) == [] and len(closed) == 2
     source.release()  # again: nothing
-    assert Video(list(pictures(3))).count == 3
-    timed = [(picture, 5 + number**2, "more") for number, picture in enumerate(pictures(3))]
+    assert Video(list(images(3))).count == 3
+    timed = [(image, 5 + number**2, "more") for number, image in enumerate(images(3))]
     assert [at for _, at in Video(timed)] == [0, 1, 4]
 
 
-def test_a_file_gives_every_picture_in_its_own_time(file):
+def test_a_file_gives_every_image_in_its_own_time(file):
     for name in (file, str(file)):
         with Video(name) as source:
             assert (source.live, source.rate, source.count) == (False, 20, 12)
             found = list(source)
-        assert [round(float(picture[..., 0].mean()) / 20) for picture, _ in found] == list(range(12))
-        assert max(picture[..., 2].mean() for picture, _ in found) < 10  # RGB: the blue is nothing
+        assert [round(float(image[..., 0].mean()) / 20) for image, _ in found] == list(range(12))
+        assert max(image[..., 2].mean() for image, _ in found) < 10  # RGB: the blue is nothing
         assert [at for _, at in found] == pytest.approx(np.arange(12) / 20)
 
 
-def test_a_camera_gives_its_newest_picture_and_none_twice(camera):
+def test_a_camera_gives_its_newest_image_and_none_twice(camera):
     with Video("3") as source:  # as a command line gives it
         assert source.live and source.name == "camera 3" and camera.last.source == 3
         numbers, times = [], []
-        for picture, at in source:
-            assert picture.shape == (4, 6, 3) and picture.dtype == np.uint8
-            numbers.append(int(picture[0, 0, 0]))
+        for image, at in source:
+            assert image.shape == (4, 6, 3) and image.dtype == np.uint8
+            numbers.append(int(image[0, 0, 0]))
             times.append(at)
             if len(numbers) == 4:
                 time.sleep(0.3)  # meanwhile others come, and go
@@ -127,7 +127,7 @@ def test_release_ends_a_wait(camera):
 def test_a_camera_that_falls_silent(camera, monkeypatch):
     monkeypatch.setattr(video, "NEXT", 0.2)
     camera.gives = 3
-    with pytest.raises(CourseError, match=r"camera 0: gave no picture for 0\.2 s: was it unplugged"):
+    with pytest.raises(CourseError, match=r"camera 0: gave no image for 0\.2 s: was it unplugged"):
         list(Video(0))
     assert camera.last.released.wait(5)
 
@@ -167,24 +167,24 @@ def test_bad_files(tmp_path, capfd):
         ("text", "str"),
     ],
 )
-def test_something_else_among_the_pictures(given, found):
-    source = Video([*pictures(2), given])
-    with pytest.raises(CourseError, match=f"picture 2: {found}.*expected uint8"):
+def test_something_else_among_the_images(given, found):
+    source = Video([*images(2), given])
+    with pytest.raises(CourseError, match=f"image 2: {found}.*expected uint8"):
         list(source)
     assert list(source) == []
 
 
-def test_no_pictures_and_no_source():
-    with pytest.raises(CourseError, match="no picture in it"):
+def test_no_images_and_no_source():
+    with pytest.raises(CourseError, match="no image in it"):
         list(Video(iter([])))
     for source in (None, 1.5):
-        with pytest.raises(CourseError, match="expected a camera's number, a video file or pictures"):
+        with pytest.raises(CourseError, match="expected a camera's number, a video file or images"):
             Video(source)
 
 
 def test_what_a_generator_raises_is_raised():
     def broken():
-        yield from pictures(1)
+        yield from images(1)
         raise RuntimeError("no more")
 
     source = Video(broken())

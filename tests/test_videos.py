@@ -6,21 +6,21 @@ from skimage import data
 
 from flcourse.data import videos
 from flcourse.data.videos import ASTRONAUT_FACE, Frame, Pose, astronaut_points, film, pose_matrix
-from flcourse.pictures import warp
+from flcourse.images import warp
 from flcourse.points import apply, compose, invert
 
 SMALL = (160, 120)
 
 
 @pytest.mark.parametrize("make", [videos.still, videos.panning, videos.moving, videos.leaving, videos.crossing])
-def test_frames_are_rgb_pictures_in_time_and_the_same_again(make):
+def test_frames_are_rgb_images_in_time_and_the_same_again(make):
     first, again = (list(make(5, noise=2, seed=3, size=SMALL)) for _ in range(2))
     other = list(make(5, noise=2, seed=4, size=SMALL))
     for number, (frame, same, differs) in enumerate(zip(first, again, other, strict=True)):
-        assert frame.picture.shape == (120, 160, 3) and frame.picture.dtype == np.uint8
+        assert frame.image.shape == (120, 160, 3) and frame.image.dtype == np.uint8
         assert frame.time == pytest.approx(number / 30)
         assert all(matrix.shape == (2, 3) for matrix in frame.matrices)
-        assert (frame.picture == same.picture).all() and (frame.picture != differs.picture).any()
+        assert (frame.image == same.image).all() and (frame.image != differs.image).any()
 
 
 def test_a_pose_puts_the_face_where_it_says():
@@ -42,7 +42,7 @@ def test_the_matrices_are_true():
     frames = [*videos.moving(30, noise=0), *videos.crossing(10, front=0.4)]
     for frame in frames[::7]:
         matrix = frame.matrices[-1]  # of the face in front
-        got = warp(frame.picture, compose(to_crop, invert(matrix)), 96)
+        got = warp(frame.image, compose(to_crop, invert(matrix)), 96)
         assert np.abs(got - wanted).mean() < 14  # blurred now and then; another place by 3 px would be 20
     point = np.array([200.0, 100.0])
     assert astronaut_points(apply(point, frames[9].matrices[0]), frames[9].matrices[0]) == pytest.approx(point)
@@ -50,8 +50,8 @@ def test_the_matrices_are_true():
 
 def test_noise_is_as_strong_as_asked_and_new_in_every_frame():
     plain, *noisy = next(videos.still(1, size=SMALL)), *videos.still(2, noise=4, size=SMALL)
-    first, second = (frame.picture.astype(float) - plain.picture for frame in noisy)
-    grey = (plain.picture > 20) & (plain.picture < 235)  # not clipped
+    first, second = (frame.image.astype(float) - plain.image for frame in noisy)
+    grey = (plain.image > 20) & (plain.image < 235)  # not clipped
     assert first[grey].std() == pytest.approx(4, abs=0.15)
     assert np.corrcoef(first[grey], second[grey])[0, 1] == pytest.approx(0, abs=0.03)
 
@@ -74,4 +74,4 @@ def test_the_motions_are_those_promised():
 
 def test_no_face_is_a_wall():
     (frame,) = film(lambda time: [], 1, size=SMALL)
-    assert frame.matrices == [] and np.ptp(frame.picture.astype(int), axis=1).max() == 0
+    assert frame.matrices == [] and np.ptp(frame.image.astype(int), axis=1).max() == 0

@@ -21,10 +21,10 @@ from flcourse.data import videos
 from flcourse.data.videos import Pose, film
 from flcourse.errors import CourseError
 from flcourse.face.landmarker import FaceLandmarker
-from flcourse.pictures import read_picture
+from flcourse.images import read_image
 from flcourse.points import apply
 
-EYES = np.array([[202, 101], [247, 103]])  # the middles of the astronaut's eyes, read off the enlarged picture
+EYES = np.array([[202, 101], [247, 103]])  # the middles of the astronaut's eyes, read off the enlarged image
 SIZE = (320, 240)
 
 
@@ -70,7 +70,7 @@ def moving():
 def test_a_video_becomes_an_annotated_video_and_points(moving, tmp_path, capsys):
     folder = tmp_path / "für Anna"
     folder.mkdir()
-    write_video(folder / "in.mp4", [frame.picture for frame in moving])
+    write_video(folder / "in.mp4", [frame.image for frame in moving])
     out = folder / "new" / "out.mp4"
     main(["webcam", "--source", str(folder / "in.mp4"), "--no-window", "--out", str(out), "--detector", "haar"])
     assert f"wrote 12 frames to {out}" in capsys.readouterr().out
@@ -82,7 +82,7 @@ def test_a_video_becomes_an_annotated_video_and_points(moving, tmp_path, capsys)
         assert np.abs(eyes_of(row) - apply(EYES, frame.matrices[0])).max() < 4
     drawn = read_video(out)
     assert len(drawn) == 12 and drawn[0].shape == (240, 320, 3)
-    changed = np.abs(drawn[5].astype(int) - moving[5].picture).max(axis=2) > 90
+    changed = np.abs(drawn[5].astype(int) - moving[5].image).max(axis=2) > 90
     left, top = points_of(rows[5]).min(axis=0).astype(int)
     right, bottom = points_of(rows[5]).max(axis=0).astype(int)
     assert changed[top:bottom, left:right].sum() > 100  # drawn on the face,
@@ -92,25 +92,25 @@ def test_a_video_becomes_an_annotated_video_and_points(moving, tmp_path, capsys)
 def test_mirrored_the_points_are_those_of_the_mirrored_video(landmarker, tmp_path):
     frames = list(film(lambda t: [Pose(x=0.4)], 3, size=SIZE))
     out = tmp_path / "out.avi"
-    webcam(landmarker, [f.picture for f in frames], window=False, out=out, mirror=True, smooth=False)
+    webcam(landmarker, [f.image for f in frames], window=False, out=out, mirror=True, smooth=False)
     wanted = apply(EYES, frames[0].matrices[0])[::-1] * (-1, 1) + (319, 0)
     assert np.abs(eyes_of(read_csv(tmp_path / "out.csv")[0]) - wanted).max() < 4
-    assert np.abs(read_video(out)[0].astype(int) - frames[0].picture[:, ::-1]).mean() < 20
+    assert np.abs(read_video(out)[0].astype(int) - frames[0].image[:, ::-1]).mean() < 20
 
 
 @pytest.mark.parametrize(
     "error, raised", [(CourseError("camera 0: unplugged"), CourseError), (KeyboardInterrupt(),) * 2]
 )
 def test_what_was_written_before_the_end_is_kept(landmarker, moving, tmp_path, error, raised):
-    def pictures():
+    def images():
         for frame in moving[:4]:
-            yield frame.picture
+            yield frame.image
         raise error
 
     out = tmp_path / "out.mp4"
     out.write_bytes(b"of an earlier run")
     with pytest.raises(type(error)):
-        webcam(landmarker, pictures(), window=False, out=out)
+        webcam(landmarker, images(), window=False, out=out)
     assert len(read_video(out)) == 4 and len(read_csv(tmp_path / "out.csv")) == 4
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -135,7 +135,7 @@ def test_bad_input_is_one_clear_line(moving, tmp_path, monkeypatch, capsys):
         told = capsys.readouterr().err
         assert caught.value.code == 2 and told.count("\n") == 1 and message in told, told
 
-    write_video(tmp_path / "in.mp4", [moving[0].picture])
+    write_video(tmp_path / "in.mp4", [moving[0].image])
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "folder.mp4").mkdir()
     to = "--no-window", "--out", tmp_path / "new.mp4"
@@ -236,10 +236,10 @@ class Window:
         xlib.XCloseDisplay(display)
 
     def saved(self, count):
-        """Sends `s` and returns the picture that it makes, the `count`-th."""
+        """Sends `s` and returns the image that it makes, the `count`-th."""
         self.key("s")
         self.until(lambda: len(list(self.folder.glob("flcourse_*.png"))) >= count)
-        return read_picture(sorted(self.folder.glob("flcourse_*.png"))[count - 1])
+        return read_image(sorted(self.folder.glob("flcourse_*.png"))[count - 1])
 
     def ended(self):
         try:
@@ -255,7 +255,7 @@ def long_video(tmp_path_factory):
     """Half a minute of a face left of the middle: long enough for keys to be pressed."""
     path = tmp_path_factory.mktemp("video") / "long.mp4"
     (frame,) = film(lambda t: [Pose(x=0.35, side=0.4)], 1, size=SIZE)
-    write_video(path, [frame.picture] * 900)
+    write_video(path, [frame.image] * 900)
     return path, frame
 
 
@@ -270,9 +270,9 @@ def test_the_window_shows_points_and_obeys_keys(screen, long_video, tmp_path):
     eyes = apply(EYES, frame.matrices[0]).round().astype(int)
     for x, y in eyes:  # lines and dots about the eyes
         part = np.s_[y - 8 : y + 9, x - 12 : x + 13]
-        assert (np.abs(first[part].astype(int) - frame.picture[part]).max(axis=2) > 60).sum() > 20
+        assert (np.abs(first[part].astype(int) - frame.image[part]).max(axis=2) > 60).sum() > 20
     window.key("m")
-    mirrored = frame.picture[:, ::-1].astype(int)
+    mirrored = frame.image[:, ::-1].astype(int)
     count = 1
     while True:  # a frame or two later
         count += 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from flcourse.pictures import centre_digit
+from flcourse.images import centre_digit
 from flcourse.show.widgets import BRUSH, PAD_SIZE, DrawingPad, draw_strokes, explore
 
 ONE = np.array([[140, 50], [138, 230]])
@@ -32,13 +32,13 @@ class Recogniser:
 
 
 def test_strokes_are_white_round_and_as_wide_as_the_brush():
-    picture = draw_strokes([DASH])
-    assert picture.shape == (PAD_SIZE, PAD_SIZE) and picture.dtype == np.uint8
-    assert picture.max() == 255 and picture[0].max() == 0
-    assert (picture[:, 140] / 255).sum() == pytest.approx(BRUSH, abs=1.5)
+    image = draw_strokes([DASH])
+    assert image.shape == (PAD_SIZE, PAD_SIZE) and image.dtype == np.uint8
+    assert image.max() == 255 and image[0].max() == 0
+    assert (image[:, 140] / 255).sum() == pytest.approx(BRUSH, abs=1.5)
     # The middle of the stroke reaches half a brush beyond its ends; the corners are round.
-    assert picture[140].nonzero()[0][[0, -1]] == pytest.approx([60 - BRUSH / 2, 220 + BRUSH / 2], abs=2)
-    assert picture[140 - BRUSH // 2 + 2, 60 - BRUSH // 2 + 2] == 0
+    assert image[140].nonzero()[0][[0, -1]] == pytest.approx([60 - BRUSH / 2, 220 + BRUSH / 2], abs=2)
+    assert image[140 - BRUSH // 2 + 2, 60 - BRUSH // 2 + 2] == 0
 
 
 def test_one_point_is_a_dot():
@@ -64,12 +64,12 @@ def test_wrong_strokes_are_named(stroke):
 
 def test_pad_shows_the_network_a_digit_in_mnists_form():
     pad = DrawingPad(recogniser := Recogniser())
-    assert pad.picture is None and pad.probabilities == [] and not recogniser.shown
+    assert pad.image is None and pad.probabilities == [] and not recogniser.shown
     pad.draw([ONE])
     [shown] = recogniser.shown
     assert shown.shape == (28, 28) and shown.dtype == np.uint8
     assert (shown == centre_digit(draw_strokes([ONE]))).all()
-    assert (pad.picture == shown).all()
+    assert (pad.image == shown).all()
     assert shown.any(axis=1).sum() == 20  # as high as MNIST's digits
     assert pad.probabilities == pytest.approx([0.01, 0.91] + 8 * [0.01])
     assert pad.error == ""
@@ -80,7 +80,7 @@ def test_pad_does_not_care_where_and_how_large():
     seven = np.array([[80, 60], [180, 60], [120, 200]])
     pad.draw([seven])
     pad.draw([seven + np.array([30, 40])])
-    first, moved = (picture.astype(int) for picture in recogniser.shown)
+    first, moved = (image.astype(int) for image in recogniser.shown)
     assert np.abs(first - moved).max() <= 1
 
 
@@ -90,26 +90,26 @@ def test_strokes_from_the_browser_are_recognised():
     pad.set_state({"strokes": [ONE.tolist()]})
     pad.set_state({"strokes": [ONE.tolist(), DASH.tolist()]})
     assert len(recogniser.shown) == pad.answers == 3
-    assert (pad.picture == centre_digit(draw_strokes([ONE, DASH]))).all()
+    assert (pad.image == centre_digit(draw_strokes([ONE, DASH]))).all()
     pad.set_state({"strokes": [[["x", 1]]]})
-    assert "ValueError" in pad.error and pad.picture is None
+    assert "ValueError" in pad.error and pad.image is None
 
 
 def test_pad_clears():
     pad = DrawingPad(recogniser := Recogniser())
     pad.draw([ONE])
     pad.clear()
-    assert (pad.strokes, pad.seen, pad.probabilities, pad.error, pad.picture) == ([], b"", [], "", None)
+    assert (pad.strokes, pad.seen, pad.probabilities, pad.error, pad.image) == ([], b"", [], "", None)
     assert len(recogniser.shown) == 1  # nobody asks what an empty pad shows
     pad.draw([np.array([[500, 500]])])  # beyond the rim: nothing to see either
-    assert pad.picture is None and len(recogniser.shown) == 1
+    assert pad.image is None and len(recogniser.shown) == 1
 
 
-def test_picture_is_a_copy():
+def test_image_is_a_copy():
     pad = DrawingPad(Recogniser())
     pad.draw([ONE])
-    pad.picture[:] = 0
-    assert pad.picture.any()
+    pad.image[:] = 0
+    assert pad.image.any()
 
 
 def test_a_failing_recogniser_is_reported_and_does_not_end_the_pad():
@@ -119,7 +119,7 @@ def test_a_failing_recogniser_is_reported_and_does_not_end_the_pad():
     pad = DrawingPad(broken)
     pad.draw([ONE])
     assert pad.error == "KeyError: 'weights\\nand more'"
-    assert pad.probabilities == [] and pad.picture is not None
+    assert pad.probabilities == [] and pad.image is not None
     pad.recognise = Recogniser()
     pad.draw([ONE])  # the same strokes, another network
     assert pad.error == "" and max(pad.probabilities) == 0.91
@@ -152,7 +152,7 @@ def test_torch_networks_recognise_too(shape):
 def test_pads_are_independent():
     first, second = DrawingPad(Recogniser()), DrawingPad(Recogniser())
     first.draw([ONE])
-    assert second.strokes == [] and second.picture is None
+    assert second.strokes == [] and second.image is None
     second.draw([DASH])
     assert (np.argmax(first.probabilities), np.argmax(second.probabilities)) == (1, 0)
 
@@ -178,10 +178,10 @@ def wave(frequency=2, amplitude=1.0, kind="sine", grid=False):
     return figure
 
 
-def test_every_control_changes_the_picture():
+def test_every_control_changes_the_image():
     explorer = explore(wave, frequency=(1, 9), amplitude=(0.5, 2.5, 0.5), kind=["sine", "square"], grid=False)
     assert list(explorer.controls) == ["frequency", "amplitude", "kind", "grid"]
-    assert bytes(explorer.picture.value).startswith(b"\x89PNG")
+    assert bytes(explorer.image.value).startswith(b"\x89PNG")
     assert (explorer.controls["frequency"].value, explorer.controls["amplitude"].value) == (2, 1.0)  # wave's defaults
     for name, values in {
         "frequency": (1, 5, 9),
@@ -190,9 +190,9 @@ def test_every_control_changes_the_picture():
         "grid": (True, False),
     }.items():
         for value in values:
-            before = explorer.picture.value
+            before = explorer.image.value
             explorer.controls[name].value = value
-            assert explorer.picture.value != before, (name, value)
+            assert explorer.image.value != before, (name, value)
             assert explorer.status.value == ""
 
 
@@ -218,12 +218,12 @@ def test_an_exception_is_shown_and_passes():
         return wave(n) if n < 4 else None
 
     explorer = explore(picky, n=(1, 5))
-    first = explorer.picture.value
+    first = explorer.image.value
     explorer.controls["n"].value = 2
     assert "ValueError: two is &lt;too&gt; many" in explorer.status.value and "and more" not in explorer.status.value
-    assert explorer.picture.value == first
+    assert explorer.image.value == first
     explorer.controls["n"].value = 3
-    assert explorer.status.value == "" and explorer.picture.value != first
+    assert explorer.status.value == "" and explorer.image.value != first
     explorer.controls["n"].value = 4
     assert "returned NoneType, expected a matplotlib Figure" in explorer.status.value
 
@@ -270,7 +270,7 @@ def test_moves_during_a_run_become_one_run():
     go_on.set()
     thread.join(20)
     assert seen == [0, 1, 7]
-    assert explorer.picture.value == explore(wave, frequency=[7]).picture.value
+    assert explorer.image.value == explore(wave, frequency=[7]).image.value
     assert explorer.status.value == ""
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from flcourse.data.ibug import Face, write_imglab
-from flcourse.pictures import write_picture
+from flcourse.data.imglab import Face, write_imglab
+from flcourse.images import write_image
 from flcourse.points import CLOSED_PARTS, PARTS, Box, apply, crop_matrix, invert, tight_box
 
 
@@ -39,26 +39,26 @@ def template() -> np.ndarray:
 
 
 def toy_face(folder: Path, number: int, rng: np.random.Generator, file: str | None = None) -> Face:
-    """A drawn face of random place, size and tilt, its picture written to `folder`."""
+    """A drawn face of random place, size and tilt, its image written to `folder`."""
     size = 160
-    # A crop's inverse is a handy random similarity: it takes the unit face to a place in the picture.
+    # A crop's inverse is a handy random similarity: it takes the unit face to a place in the image.
     matrix = invert(
         crop_matrix(Box.around((80, 80), 90), 100, rotation=rng.normal(0, 8), scale=np.exp(rng.normal(0, 0.1)))
     )
     points = apply(template() * 70 + 49.5, matrix) + rng.normal(0, 6, size=2)
-    picture = np.full((size, size, 3), rng.integers(0, 120, size=3), np.uint8)
-    cv2.fillPoly(picture, [cv2.convexHull(points.astype(np.int32))], rng.integers(150, 255, size=3).tolist())
+    image = np.full((size, size, 3), rng.integers(0, 120, size=3), np.uint8)
+    cv2.fillPoly(image, [cv2.convexHull(points.astype(np.int32))], rng.integers(150, 255, size=3).tolist())
     for name, part in PARTS.items():
         colour = rng.integers(0, 90, size=3).tolist()
-        cv2.polylines(picture, [points[part].astype(np.int32)], name in CLOSED_PARTS, colour, 2, cv2.LINE_AA)
+        cv2.polylines(image, [points[part].astype(np.int32)], name in CLOSED_PARTS, colour, 2, cv2.LINE_AA)
     file = file or f"toys/image_{number:04d}.png"
-    write_picture(folder / file, picture)
+    write_image(folder / file, image)
     box = tight_box(points)
     return Face(folder / file, file, Box.around(box.centre, max(box.width, box.height)), points.astype(np.float32))
 
 
 def toy_set(folder: Path, faces: int, seed: int = 0) -> Path:
-    """An imglab XML of `faces` toy faces, and their pictures; returns the XML's path."""
+    """An imglab XML of `faces` toy faces, and their images; returns the XML's path."""
     rng = np.random.default_rng(seed)
     xml = folder / "labels.xml"
     write_imglab(xml, [toy_face(folder, number, rng) for number in range(faces)])

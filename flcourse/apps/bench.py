@@ -18,16 +18,18 @@ from tqdm.auto import tqdm
 
 import flcourse.weights
 from flcourse.data.drawn_faces import write_drawn_faces
-from flcourse.data.ibug import FaceDataset, read_imglab
+from flcourse.data.face_dataset import FaceDataset
+from flcourse.data.imglab import read_imglab
 from flcourse.data.videos import moving
 from flcourse.errors import CourseError
-from flcourse.export import Exported, drawn_crops, export_onnx, quantize_onnx
 from flcourse.face.detect import open_detector
 from flcourse.face.draw import draw_faces
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, OnnxNetwork
 from flcourse.face.track import FaceTracker
-from flcourse.recipes import RECIPES, load_network
-from flcourse.train import choose_device, fit
+from flcourse.training.checkpoints import load_network
+from flcourse.training.export import Exported, drawn_crops, export_onnx, quantize_onnx
+from flcourse.training.loop import choose_device, fit
+from flcourse.training.recipes import RECIPES
 
 PARTS = ("detectors", "engines", "live", "training")
 FRAME = (640, 480)
@@ -137,17 +139,17 @@ def entry(name: str, milliseconds: Sequence[float], things: int = 1) -> dict:
 
 
 def video() -> list[np.ndarray]:
-    """The astronaut, moving: `FRAMES` pictures of `FRAME`."""
-    return [frame.picture for frame in moving(FRAMES, size=FRAME)]
+    """The astronaut, moving: `FRAMES` images of `FRAME`."""
+    return [frame.image for frame in moving(FRAMES, size=FRAME)]
 
 
 def detectors(seconds: float) -> list[dict]:
-    """Each detector on a picture with one face."""
-    picture = video()[0]
+    """Each detector on an image with one face."""
+    image = video()[0]
     found, missing = {}, []
     for name in ("haar", "yunet", "ssd"):
         try:
-            found[f"{name}, {FRAME[0]} x {FRAME[1]}"] = partial(open_detector(name), picture)
+            found[f"{name}, {FRAME[0]} x {FRAME[1]}"] = partial(open_detector(name), image)
         except CourseError:
             missing.append({"name": name, "missing": NOT_HERE})
     return in_turn(found, seconds) + missing

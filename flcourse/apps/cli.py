@@ -13,12 +13,12 @@ from flcourse import __version__
 from flcourse.errors import CourseError
 
 if TYPE_CHECKING:
-    from flcourse.data.ibug import Face
+    from flcourse.data.imglab import Face
 
 
 def training_faces(xml: Path | None) -> Path:
     """The labels file that was named, else iBUG's training faces in a data folder."""
-    from flcourse.data.ibug import IBUG_TRAIN
+    from flcourse.data.imglab import IBUG_TRAIN
     from flcourse.files import data_folders, find_file
 
     found = xml or find_file(IBUG_TRAIN)
@@ -34,10 +34,11 @@ def train(args: argparse.Namespace) -> None:
     """Train a landmark network; draws its curves beside the checkpoints."""
     from dataclasses import replace
 
-    from flcourse.data.ibug import read_imglab
-    from flcourse.recipes import get_recipe, load_network, train_landmarks
+    from flcourse.data.imglab import read_imglab
     from flcourse.show.plot import save, training_curves
-    from flcourse.train import choose_device
+    from flcourse.training.checkpoints import load_network
+    from flcourse.training.loop import choose_device
+    from flcourse.training.recipes import get_recipe, train_landmarks
 
     recipe = get_recipe(args.recipe)
     xml = training_faces(args.data)
@@ -84,7 +85,7 @@ def evaluate(args: argparse.Namespace) -> None:
     """Measure a network on annotated faces."""
     from flcourse.apps.evaluate import evaluate
 
-    figures = evaluate(args.xml, args.weights, args.boxes, args.gallery, looks=args.looks, progress=sys.stderr.isatty())
+    figures = evaluate(args.xml, args.weights, args.boxes, args.gallery, tta=args.tta, progress=sys.stderr.isatty())
     if args.json:
         print(json.dumps(figures, indent=1))
         return
@@ -109,13 +110,13 @@ def fit_boxes(args: argparse.Namespace) -> None:
 
 
 def detect(args: argparse.Namespace) -> None:
-    """Find points in pictures."""
+    """Find points in images."""
     from flcourse.apps.detect import detect
     from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker
 
     out = args.out or (None if args.json else Path("outputs"))
-    landmarker = FaceLandmarker(args.weights or DEFAULT_WEIGHTS, detector=args.detector, looks=args.looks)
-    detect(landmarker, args.pictures, out, as_json=args.json, as_pts=args.pts)
+    landmarker = FaceLandmarker(args.weights or DEFAULT_WEIGHTS, detector=args.detector, tta=args.tta)
+    detect(landmarker, args.images, out, as_json=args.json, as_pts=args.pts)
 
 
 def demo(args: argparse.Namespace) -> None:
@@ -123,7 +124,7 @@ def demo(args: argparse.Namespace) -> None:
     from flcourse.apps.detect import demo
     from flcourse.face.landmarker import FaceLandmarker
 
-    demo(FaceLandmarker(detector=args.detector), args.pictures, args.out)
+    demo(FaceLandmarker(detector=args.detector), args.images, args.out)
 
 
 def app(args: argparse.Namespace) -> None:
@@ -146,7 +147,7 @@ def webcam(args: argparse.Namespace) -> None:
 
 def calibrate(args: argparse.Namespace) -> None:
     """Fit a trained network's confidence."""
-    from flcourse.data.ibug import read_imglab
+    from flcourse.data.imglab import read_imglab
 
     if args.weights.suffix != ".safetensors":
         raise CourseError(f"{args.weights}: expected .safetensors, as flcourse train writes them")
@@ -155,11 +156,10 @@ def calibrate(args: argparse.Namespace) -> None:
 
 def calibrate_weights(weights: Path, faces: "list[Face]") -> None:
     """Fit the confidence of weights on what their training held out of `faces`, and write it into them."""
-    from flcourse.calibration import calibrate, held_out
     from flcourse.files import atomic_write
-    from flcourse.recipes import load_network
     from flcourse.show.plot import reliability_curve, save
-    from flcourse.train import pack_weights
+    from flcourse.training.calibration import calibrate, held_out
+    from flcourse.training.checkpoints import load_network, pack_weights
 
     network, metadata = load_network(weights)
     chosen = held_out(faces, metadata["recipe"])
@@ -187,10 +187,9 @@ def bench(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Write a trained network as ONNX or as weights alone."""
-    from flcourse.export import drawn_crops, export_onnx, quantize_onnx
     from flcourse.files import atomic_write
-    from flcourse.recipes import load_network
-    from flcourse.train import pack_weights
+    from flcourse.training.checkpoints import load_network, pack_weights
+    from flcourse.training.export import drawn_crops, export_onnx, quantize_onnx
 
     if not (args.onnx or args.safetensors or args.int8):
         raise CourseError("nothing to write: give --onnx FILE, --int8 FILE, --safetensors FILE, or more than one")
@@ -215,7 +214,7 @@ def data(args: argparse.Namespace) -> None:
     if args.count and args.what != "drawn-faces":
         raise CourseError(f"--count goes with drawn-faces, not with {args.what}: flcourse data drawn-faces --count N")
     if args.what == "detectors":
-        from flcourse.face.models import fetch_detectors
+        from flcourse.face.detector_files import fetch_detectors
 
         paths = fetch_detectors()
     elif args.what == "ibug":
@@ -223,11 +222,11 @@ def data(args: argparse.Namespace) -> None:
 
         paths = [fetch_ibug(args.archive)]
     elif args.what == "drawn-faces":
-        from flcourse.data.sources import fetch_drawn_faces
+        from flcourse.data.datasets import fetch_drawn_faces
 
         paths = [fetch_drawn_faces(args.count or 2_000)]
     else:
-        from flcourse.data.sources import fetch_cifar10, fetch_mnist
+        from flcourse.data.datasets import fetch_cifar10, fetch_mnist
 
         paths = [{"mnist": fetch_mnist, "cifar10": fetch_cifar10}[args.what]()]
     for path in paths:
@@ -251,36 +250,34 @@ def build_parser() -> argparse.ArgumentParser:
         names = ("auto", "yunet", "ssd", "haar")
         sub.add_argument("--detector", choices=names, default="auto", help="face detector (default: the best there is)")
 
-    def looks_option(sub: argparse.ArgumentParser) -> None:
+    def tta_option(sub: argparse.ArgumentParser) -> None:
         text = "of the network at each face: 2 adds the mirror image, 4 both again about the points found (default: 4)"
-        sub.add_argument("--looks", type=int, choices=(1, 2, 4), default=4, help=text)
+        sub.add_argument("--tta", type=int, choices=(1, 2, 4), default=4, help=text)
 
     sub = command(demo, "demo", "Find 68 points on the faces of a photograph and say what to do next")
-    sub.add_argument(
-        "pictures", nargs="*", type=Path, metavar="PICTURE", help="files or folders; default: the astronaut"
-    )
+    sub.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="files or folders; default: the astronaut")
     sub.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")
     detector_option(sub)
 
     sub = command(
         detect,
         "detect",
-        "Find 68 points on every face of pictures",
-        "Draws them into DIR/NAME_faces.png. Points are in picture pixels; (0, 0) is the centre of the first pixel.",
+        "Find 68 points on every face of images",
+        "Draws them into DIR/NAME_faces.png. Points are in image pixels; (0, 0) is the centre of the first pixel.",
     )
-    sub.add_argument("pictures", nargs="+", type=Path, metavar="IMAGE", help="files or folders")
+    sub.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="files or folders")
     sub.add_argument("--out", type=Path, metavar="DIR", help="default: outputs; with --json: nothing is written")
     form = sub.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON, and with --out write NAME_faces.json too")
     form.add_argument("--pts", action="store_true", help="also write iBUG's NAME_face1.pts, ..., which count from 1")
-    looks_option(sub)
+    tta_option(sub)
     sub.add_argument("--weights", metavar="W", help="a shipped name or an .onnx file")
     detector_option(sub)
 
     sub = command(
         app,
         "app",
-        "Find 68 points in the browser, in camera shots and pictures",
+        "Find 68 points in the browser, in camera shots and images",
         "Needs Streamlit: pip install flcourse[app]. Only this machine reaches the page; nothing is kept or sent.",
     )
     sub.add_argument("--port", type=int, metavar="N", help="default: 8501, or the next free one")
@@ -291,7 +288,7 @@ def build_parser() -> argparse.ArgumentParser:
         webcam,
         "webcam",
         "Find 68 points on the faces of a camera or a video, live",
-        "In the window q or Esc quits, s saves a picture, space pauses, m mirrors. --out writes a video with what is "
+        "In the window q or Esc quits, s saves an image, space pauses, m mirrors. --out writes a video with what is "
         "drawn and, beside it, a CSV: frame, time, face, confidence, x0, y0, ..., x67, y67 in the video's pixels.",
     )
     source_help = "a camera's number or a video file (default: 0, the first camera)"
@@ -360,7 +357,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print one JSON object")
     sub.add_argument("--gallery", type=Path, metavar="DIR", help="write sheets of best, median and worst faces")
 
-    looks_option(sub)
+    tta_option(sub)
 
     sub = command(
         calibrate,

@@ -1,4 +1,4 @@
-"""`flcourse detect` and `flcourse demo`: pictures in, annotated pictures and points out. Never imports torch."""
+"""`flcourse detect` and `flcourse demo`: images in, annotated images and points out. Never imports torch."""
 
 import json
 import sys
@@ -13,23 +13,23 @@ from flcourse.errors import CourseError
 from flcourse.face.draw import close_up, draw_faces
 from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
 from flcourse.files import atomic_write
-from flcourse.pictures import PICTURE_SUFFIXES, read_picture, write_picture
+from flcourse.images import IMAGE_SUFFIXES, read_image, write_image
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was found in one picture."""
+    """What was found in one image."""
 
     name: str
-    picture: np.ndarray  # (H, W, 3) RGB
+    image: np.ndarray  # (H, W, 3) RGB
     faces: list[FaceLandmarks]
     milliseconds: float  # detection, crops and network, without reading and drawing
 
     def as_json(self) -> dict:
-        """Plain values, points in picture pixels with integers at pixel centres."""
-        height, width = self.picture.shape[:2]
+        """Plain values, points in image pixels with integers at pixel centres."""
+        height, width = self.image.shape[:2]
         return {
-            "picture": self.name,
+            "image": self.name,
             "width": width,
             "height": height,
             "milliseconds": round(self.milliseconds, 2),
@@ -45,25 +45,25 @@ class Found:
         }
 
 
-def picture_paths(paths: Sequence[Path]) -> list[Path]:
-    """The pictures among `paths`, folders replaced by what lies in them (not in their subfolders), sorted."""
+def image_paths(paths: Sequence[Path]) -> list[Path]:
+    """The images among `paths`, folders replaced by what lies in them (not in their subfolders), sorted."""
     found = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
             if not inside:
-                raise CourseError(f"{path}: no picture in this folder, expected {', '.join(PICTURE_SUFFIXES)}")
+                raise CourseError(f"{path}: no image in this folder, expected {', '.join(IMAGE_SUFFIXES)}")
             found += inside
         else:
             found.append(path)
     return found
 
 
-def find(landmarker: FaceLandmarker, picture: np.ndarray, name: str) -> Found:
-    """Find the faces and points of one picture and time it."""
+def find(landmarker: FaceLandmarker, image: np.ndarray, name: str) -> Found:
+    """Find the faces and points of one image and time it."""
     start = time.perf_counter()
-    faces = landmarker(picture)
-    return Found(name, picture, faces, 1e3 * (time.perf_counter() - start))
+    faces = landmarker(image)
+    return Found(name, image, faces, 1e3 * (time.perf_counter() - start))
 
 
 def pts_text(points: np.ndarray) -> str:
@@ -78,20 +78,20 @@ def write_pts(path: Path, points: np.ndarray) -> None:
 
 
 def json_text(found: Found) -> str:
-    """What was found in one picture as the text of a JSON file."""
+    """What was found in one image as the text of a JSON file."""
     return json.dumps(found.as_json(), indent=1) + "\n"
 
 
 def write_results(found: Found, out: Path, stem: str, *, as_json: bool = True, as_pts: bool = False) -> Path:
-    """Write `STEM_faces.png`, and the points as `STEM_faces.json` and `STEM_face1.pts`, ... ; returns the picture."""
-    picture = out / f"{stem}_faces.png"
-    write_picture(picture, draw_faces(found.picture, found.faces))
+    """Write `STEM_faces.png`, and the points as `STEM_faces.json` and `STEM_face1.pts`, ... ; returns the image."""
+    image = out / f"{stem}_faces.png"
+    write_image(image, draw_faces(found.image, found.faces))
     if as_json:
-        atomic_write(picture.with_suffix(".json"), json_text(found))
+        atomic_write(image.with_suffix(".json"), json_text(found))
     if as_pts:
         for number, face in enumerate(found.faces, start=1):
             write_pts(out / f"{stem}_face{number}.pts", face.points)
-    return picture
+    return image
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:
@@ -105,7 +105,7 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
 
 
 def sentence(found: Found) -> str:
-    """One line about a picture, as people read it."""
+    """One line about an image, as people read it."""
     if not found.faces:
         return f"{found.name}: no face found (try a larger or better lit face, or another --detector)"
     sure = ", ".join(f"{face.confidence:.2f}" for face in found.faces)
@@ -116,22 +116,22 @@ def sentence(found: Found) -> str:
 def detect(
     landmarker: FaceLandmarker, paths: Sequence[Path], out: Path | None, as_json: bool = False, as_pts: bool = False
 ) -> None:
-    """Find the points in pictures and folders; see `flcourse detect --help`.
+    """Find the points in images and folders; see `flcourse detect --help`.
 
-    Of several pictures those that cannot be read are named and left out; the `CourseError` that counts them comes last.
+    Of several images those that cannot be read are named and left out; the `CourseError` that counts them comes last.
     """
-    pictures = picture_paths(paths)
+    images = image_paths(paths)
     results, failed = [], 0
-    for path, stem in zip(pictures, unique_stems(pictures), strict=True):
+    for path, stem in zip(images, unique_stems(images), strict=True):
         try:
-            picture = read_picture(path)
+            image = read_image(path)
         except CourseError as error:
-            if len(pictures) == 1:
+            if len(images) == 1:
                 raise
             print(f"flcourse: {error}", file=sys.stderr)
             failed += 1
             continue
-        found = find(landmarker, picture, str(path))
+        found = find(landmarker, image, str(path))
         results.append(found.as_json())
         if out:
             written = write_results(found, out, stem, as_json=as_json, as_pts=as_pts)
@@ -140,35 +140,33 @@ def detect(
     if as_json:
         print(json.dumps(results, indent=1))
     if failed:
-        raise CourseError(f"{failed} of {len(pictures)} pictures could not be read, see above; the others are done")
+        raise CourseError(f"{failed} of {len(images)} images could not be read, see above; the others are done")
 
 
 def demo(landmarker: FaceLandmarker, paths: Sequence[Path], out: Path) -> None:
-    """Find the points in the given pictures, or in scikit-image's astronaut, and say what can be done next."""
+    """Find the points in the given images, or in scikit-image's astronaut, and say what can be done next."""
     if paths:
-        pictures = picture_paths(paths)
-        loaded = [
-            (stem, str(path), read_picture(path)) for path, stem in zip(pictures, unique_stems(pictures), strict=True)
-        ]
+        images = image_paths(paths)
+        loaded = [(stem, str(path), read_image(path)) for path, stem in zip(images, unique_stems(images), strict=True)]
     else:
         from skimage import data
 
         loaded = [("astronaut", "scikit-image's astronaut (NASA)", data.astronaut())]
     landmarker(loaded[0][2])  # the first run warms up caches and threads, and would be timed as if it were typical
     total, faces = 0.0, 0
-    for stem, name, picture in loaded:
-        found = find(landmarker, picture, name)
+    for stem, name, image in loaded:
+        found = find(landmarker, image, name)
         print(f"{sentence(found)}\n  -> {write_results(found, out, stem)}")
         for number, face in enumerate(found.faces, start=1):
-            write_picture(out / f"{stem}_face{number}.png", close_up(picture, face))
+            write_image(out / f"{stem}_face{number}.png", close_up(image, face))
         total, faces = total + found.milliseconds, faces + len(found.faces)
     if faces:
         count = "1 face" if faces == 1 else f"{faces} faces"
         print(f"\n{count}, {total / faces:.1f} ms a face (detector: {landmarker.detector.name})")
     print(
-        f"Pictures, close-ups and points are in {out.resolve()}\n\n"
+        f"Images, close-ups and points are in {out.resolve()}\n\n"
         "What next:\n"
-        "  python3 course.py demo photo.jpg holiday/    your own pictures, files or folders\n"
+        "  python3 course.py demo photo.jpg holiday/    your own images, files or folders\n"
         "  python3 course.py lab                        the course, in JupyterLab\n"
         "  flcourse detect photo.jpg --json             points for your own programs (in .venv/bin)"
     )

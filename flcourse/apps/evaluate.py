@@ -9,13 +9,13 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from flcourse import metrics
-from flcourse.data.ibug import Face, read_imglab
+from flcourse.data.imglab import Face, read_imglab
 from flcourse.errors import CourseError
-from flcourse.face.detect import Detector, best_match, face_box, fit_box_map, open_detector
+from flcourse.face.detect import Detector, best_match, fit_box_map, open_detector
 from flcourse.face.draw import close_up
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks, Network, OnnxNetwork
-from flcourse.pictures import read_picture, write_picture
-from flcourse.points import Box, BoxMap, tight_box
+from flcourse.images import read_image, write_image
+from flcourse.points import Box, BoxMap, face_box, tight_box
 
 BOX_SOURCES = ("file", "tight", "yunet", "ssd", "haar")
 
@@ -26,8 +26,8 @@ class TorchNetwork:
     engine = "torch"
 
     def __init__(self, path: Path) -> None:
-        from flcourse.export import Exported
-        from flcourse.recipes import load_network
+        from flcourse.training.checkpoints import load_network
+        from flcourse.training.export import Exported
 
         network, metadata = load_network(path)
         self.name, self.size = str(path), metadata["recipe"]["size"]
@@ -50,19 +50,19 @@ def open_network(weights: str | None) -> Network:
     return OnnxNetwork(weights or DEFAULT_WEIGHTS)
 
 
-def detected_box(detector: Detector, picture: np.ndarray, face: Face) -> Box | None:
+def detected_box(detector: Detector, image: np.ndarray, face: Face) -> Box | None:
     """The detector's own box for an annotated face, or None where it missed it."""
-    found = best_match(detector(picture), face.box)
+    found = best_match(detector(image), face.box)
     return found and found.box
 
 
 def predict(
-    xml: Path, weights: str | None, boxes: str = "file", *, looks: int = 4, progress: bool = True
+    xml: Path, weights: str | None, boxes: str = "file", *, tta: int = 4, progress: bool = True
 ) -> tuple[list[Face], list[FaceLandmarks], dict]:
     """Find the points of an imglab file's faces: the faces that `boxes` has a box for, what was found, and how.
 
     `boxes` says where the crops come from: the file's boxes, tight boxes around the true points, or a detector's, each
-    mapped to the file's convention; `looks` are those of `FaceLandmarker.at`. The third value has the entries of
+    mapped to the file's convention; `tta` are the views of `FaceLandmarker.at`. The third value has the entries of
     `flcourse evaluate --json` that are no accuracy.
     """
     if boxes not in BOX_SOURCES:
@@ -74,17 +74,17 @@ def predict(
     found: list[FaceLandmarks] = []
     seconds = 0.0
     for face in tqdm(faces, desc=f"{boxes} boxes", unit="face", disable=not progress):
-        picture = read_picture(face.path)
+        image = read_image(face.path)
         start = time.perf_counter()
         if boxes == "file":
             box = face.box
         elif boxes == "tight":
             box = face_box(face.points)
         else:
-            own = detected_box(detector, picture, face)
+            own = detected_box(detector, image, face)
             box = own and detector.box_map(own)
         if box:
-            found += landmarker.at(picture, [box], looks=looks)
+            found += landmarker.at(image, [box], tta=tta)
             kept.append(face)
         seconds += time.perf_counter() - start
     if not kept:
@@ -96,7 +96,7 @@ def predict(
         "boxes": boxes,
         "weights": landmarker.name,
         "engine": landmarker.network.engine,
-        "looks": looks,
+        "tta": tta,
     }
     return kept, found, how
 
@@ -107,15 +107,15 @@ def evaluate(
     boxes: str = "file",
     gallery: Path | None = None,
     *,
-    looks: int = 4,
+    tta: int = 4,
     progress: bool = True,
 ) -> dict:
     """Measure a landmark network on the faces of an imglab file: the figures of `flcourse evaluate --json`.
 
-    Boxes and `looks` are as in `predict`; faces a detector misses are counted in `missed` and left out of the
+    Boxes and `tta` are as in `predict`; faces a detector misses are counted in `missed` and left out of the
     figures. `ms_per_face` is the time for crop and network, with a detector also its own; reading is not in it.
     """
-    kept, found, how = predict(xml, weights, boxes, looks=looks, progress=progress)
+    kept, found, how = predict(xml, weights, boxes, tta=tta, progress=progress)
     predicted = np.stack([landmarks.points for landmarks in found])
     true = np.stack([face.points for face in kept])
     if gallery:
@@ -136,13 +136,13 @@ def write_gallery(folder: Path, faces: Sequence[Face], found: Sequence[FaceLandm
         tiles = [_tile(faces[i], found[i], errors[i]) for i in chosen]
         tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % 4)
         rows = [np.concatenate(tiles[i : i + 4], axis=1) for i in range(0, len(tiles), 4)]
-        write_picture(folder / f"{name}.png", np.concatenate(rows))
+        write_image(folder / f"{name}.png", np.concatenate(rows))
     save(error_curve({"this network": errors}), folder / "error_curve.png")
 
 
 def _tile(face: Face, found: FaceLandmarks, error: float, size: int = 240) -> np.ndarray:
     """One face of a sheet, labelled with its error in percent of the eye distance."""
-    crop = close_up(read_picture(face.path), found, size)
+    crop = close_up(read_image(face.path), found, size)
     cv2.putText(crop, f"{error:.2f} %", (6, size - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
     cv2.putText(crop, f"{error:.2f} %", (6, size - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     return crop
@@ -160,7 +160,7 @@ def fit_boxes(xml: Path, sources: Sequence[str], progress: bool = True) -> dict[
         detector = None if source == "tight" else open_detector(source)
         pairs = []
         for face in tqdm(faces, desc=source, unit="face", disable=not progress):
-            own = tight_box(face.points) if detector is None else detected_box(detector, read_picture(face.path), face)
+            own = tight_box(face.points) if detector is None else detected_box(detector, read_image(face.path), face)
             if own:
                 pairs.append((own, face.box))
         if not pairs:

@@ -1,7 +1,7 @@
-"""The page of `flcourse app`: camera shots and pictures in, points out. Keeps nothing, sends nothing; no torch.
+"""The page of `flcourse app`: camera shots and images in, points out. Keeps nothing, sends nothing; no torch.
 
 Streamlit runs this file anew at every click. What costs time is kept between the runs: the network and the detectors
-for everyone, the present picture and what was found in it for one visitor, in memory.
+for everyone, the present image and what was found in it for one visitor, in memory.
 """
 
 import io
@@ -23,20 +23,20 @@ from flcourse.apps.detect import Found, find, json_text, pts_text, unique_stems
 from flcourse.apps.serve import UPLOAD_MB
 from flcourse.errors import CourseError
 from flcourse.face.detect import open_detector
+from flcourse.face.detector_files import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET, ModelFile
 from flcourse.face.draw import close_up, draw_faces
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks
 from flcourse.face.measure import expression_meters, expression_word, head_pose, measure
-from flcourse.face.models import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET, ModelFile
 from flcourse.files import find_file
-from flcourse.pictures import decode_picture, to_input, warp
+from flcourse.images import decode_image, shrink, to_input, warp
 from flcourse.points import Box, crop_matrix
 
-MEGAPIXELS = 64  # of a picture at most: phones take 48 to 50; a picture of 64 takes about 1 GB of memory on its way
+MEGAPIXELS = 64  # of an image at most: phones take 48 to 50; an image of 64 takes about 1 GB of memory on its way
 FORMATS = {"PNG": ("png",), "JPEG": ("jpg", "jpeg"), "WebP": ("webp",)}
-SHOWN_SIDE = 1400  # px, the long side of the result as shown; what is downloaded has the picture's own size
-SHOWN_FACES = 12  # close-ups; a crowd's other faces are in the picture and in the files
+SHOWN_SIDE = 1400  # px, the long side of the result as shown; what is downloaded has the image's own size
+SHOWN_FACES = 12  # close-ups; a crowd's other faces are in the image and in the files
 MOUTH_OPEN = 0.2  # of the meter; parted lips measure less
-TURNED = 20  # degrees; below, the picture's unknown lens and the network's own errors decide
+TURNED = 20  # degrees; below, the image's unknown lens and the network's own errors decide
 ENLARGED = 4  # times, of the crop's pixels, so that they can be seen
 DETECTORS = {  # the page's order of preference -> its name in words, what to know about it
     "ssd": ("SSD (res10)", "A neural network on 300 × 300 px: steady on large faces, misses small ones."),
@@ -76,44 +76,35 @@ def open_landmarker(weights: str, detector: str, threshold: float | None) -> tup
 
 
 def load(data: bytes, name: str) -> np.ndarray:
-    """An upload as an upright (H, W, 3) RGB picture. Raises `CourseError` where it is none, or a huge one.
+    """An upload as an upright (H, W, 3) RGB image. Raises `CourseError` where it is none, or a huge one.
 
     A few kilobytes can unpack to gigabytes, so the size is read from the header before anything is decoded.
     """
     if not data:
-        raise CourseError(f"{name}: the file is empty, expected a picture (PNG, JPEG or WebP)")
+        raise CourseError(f"{name}: the file is empty, expected an image (PNG, JPEG or WebP)")
     try:
         with Image.open(io.BytesIO(data), formats=[*FORMATS]) as header:
             width, height = header.size
     except Image.DecompressionBombError as error:
         raise CourseError(f"{name}: far more than {MEGAPIXELS} megapixels; make it smaller") from error
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
-        raise CourseError(f"{name}: damaged, or not a PNG, JPEG or WebP picture; try another file") from error
+        raise CourseError(f"{name}: damaged, or not a PNG, JPEG or WebP image; try another file") from error
     if width * height > MEGAPIXELS * 1e6:
         size = f"{width} × {height} px, {width * height / 1e6:.0f} megapixels"
         raise CourseError(f"{name}: {size}, expected at most {MEGAPIXELS}; make it smaller")
-    return decode_picture(data, name)
+    return decode_image(data, name)
 
 
-def shrunk(picture: np.ndarray, longest: int = SHOWN_SIDE) -> np.ndarray:
-    """The picture, made smaller where its long side is above `longest` px: for the page."""
-    factor = longest / max(picture.shape[:2])
-    if factor >= 1:
-        return picture
-    size = [max(1, round(side * factor)) for side in picture.shape[1::-1]]
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-
-
-def network_view(picture: np.ndarray, face: FaceLandmarks, size: int) -> np.ndarray:
-    """The crop of a face as the network gets it, (size, size) in [-1, 1], as a grey uint8 picture, pixels enlarged."""
-    values = to_input(warp(picture, crop_matrix(face.box, size), size))[0]
+def network_view(image: np.ndarray, face: FaceLandmarks, size: int) -> np.ndarray:
+    """The crop of a face as the network gets it, (size, size) in [-1, 1], as a grey uint8 image, pixels enlarged."""
+    values = to_input(warp(image, crop_matrix(face.box, size), size))[0]
     grey = np.rint((values + 1) * 127.5).astype(np.uint8)
     return grey.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
 
 
-def png(picture: np.ndarray) -> bytes:
-    """An RGB picture as the bytes of a PNG file."""
-    return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+def png(image: np.ndarray) -> bytes:
+    """An RGB image as the bytes of a PNG file."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def zipped(files: dict[str, str | bytes]) -> bytes:
@@ -132,11 +123,11 @@ def plain(text: str) -> str:
 
 def stem(name: str) -> str:
     """The name of a file without folders, of whichever system, and without its suffix."""
-    return PureWindowsPath(name).stem or "picture"
+    return PureWindowsPath(name).stem or "image"
 
 
 def in_words(points: np.ndarray, size: tuple[int, int]) -> str:
-    """What the points of a face (68, 2) say in a picture of `size` (width, height): words, as numbers seem exact."""
+    """What the points of a face (68, 2) say in an image of `size` (width, height): words, as numbers seem exact."""
     meters = expression_meters(measure(points))
     expression = expression_word(meters)
     words = [
@@ -145,7 +136,7 @@ def in_words(points: np.ndarray, size: tuple[int, int]) -> str:
     ]
     if pose := head_pose(points, size):
         way = "right" if pose.yaw > 0 else "left"
-        words.append(f"head turned to the picture's {way}" if abs(pose.yaw) >= TURNED else "head turned to the camera")
+        words.append(f"head turned to the image's {way}" if abs(pose.yaw) >= TURNED else "head turned to the camera")
     return ", ".join(words)
 
 
@@ -153,7 +144,7 @@ def latest(what: str, key: Any, make: Callable[[], Any]) -> Any:
     """What `make` gives, kept in this visitor's memory until it is asked for another `key`."""
     kept = st.session_state.setdefault("latest", {})
     if what not in kept or kept[what][0] != key:
-        kept.pop(what, None)  # two large pictures at once may be one too many
+        kept.pop(what, None)  # two large images at once may be one too many
         kept[what] = key, make()
     return kept[what][1]
 
@@ -176,12 +167,12 @@ MEANING = """
   works less well; faces in profile are hardly among them.
 - **What the points say** compares with the average calm face, which nobody has, and supposes a usual lens. A smile is
   a shape of the mouth. Points do not tell what somebody feels or wants, nor who it is.
-- Ask people before you take their picture.
+- Ask people before you take their image.
 """
 
 
 class Upload(NamedTuple):
-    """A picture as it came in; `key` tells it from all others of the visit."""
+    """An image as it came in; `key` tells it from all others of the visit."""
 
     key: str
     name: str
@@ -192,24 +183,24 @@ def page(weights: str = DEFAULT_WEIGHTS) -> None:
     """The whole page, for a shipped network's name or an `.onnx` file."""
     st.set_page_config("flcourse: 68 points", page_icon=ICON)
     st.title("68 points on every face")
-    st.write("Give a picture: you get a box, 68 landmarks and a confidence for each face in it.")
+    st.write("Give an image: you get a box, 68 landmarks and a confidence for each face in it.")
     st.caption(
-        ":material/lock: Your pictures stay in this computer's memory while the page is open. Nothing is written to "
+        ":material/lock: Your images stay in this computer's memory while the page is open. Nothing is written to "
         "disk, nothing is sent anywhere."
     )
     try:
         detector, threshold, drawn = settings(weights)
-        uploads = pictures_in()
+        uploads = images_in()
         if uploads:
             landmarker, lock = open_landmarker(weights, detector, threshold)
             upload = uploads[0] if len(uploads) == 1 else choose(uploads)
             try:
-                picture = latest("picture", upload.key, lambda: load(upload.data(), upload.name))
+                image = latest("image", upload.key, lambda: load(upload.data(), upload.name))
                 with lock:
                     key = upload.key, weights, detector, threshold
-                    found = latest("found", key, lambda: find(landmarker, picture, upload.name))
+                    found = latest("found", key, lambda: find(landmarker, image, upload.name))
                 show(found, drawn, landmarker)
-            except CourseError as error:  # of this picture; there may be others
+            except CourseError as error:  # of this image; there may be others
                 tell(error)
             if len(uploads) > 1:
                 download_all(uploads, drawn, landmarker, lock)
@@ -248,9 +239,9 @@ def settings(weights: str) -> tuple[str, float, dict[str, bool]]:
     return detector, threshold, drawn
 
 
-def pictures_in() -> list[Upload]:
+def images_in() -> list[Upload]:
     """The ways in: what was uploaded, the camera's shot, or the example. The camera is asked for only when chosen."""
-    way = st.radio("Picture from", [UPLOAD, CAMERA, EXAMPLE], horizontal=True, label_visibility="collapsed")
+    way = st.radio("Image from", [UPLOAD, CAMERA, EXAMPLE], horizontal=True, label_visibility="collapsed")
     if way == EXAMPLE:
         from skimage import data
 
@@ -260,7 +251,7 @@ def pictures_in() -> list[Upload]:
         shot = st.camera_input("Camera", label_visibility="collapsed")
         return [Upload(shot.file_id, "camera.jpg", shot.getvalue)] if shot else []
     files = st.file_uploader(
-        f"One or several pictures: {', '.join(FORMATS)}; up to {UPLOAD_MB} MB and {MEGAPIXELS} megapixels each",
+        f"One or several images: {', '.join(FORMATS)}; up to {UPLOAD_MB} MB and {MEGAPIXELS} megapixels each",
         type=[suffix for suffixes in FORMATS.values() for suffix in suffixes],
         accept_multiple_files=True,
     )
@@ -268,9 +259,9 @@ def pictures_in() -> list[Upload]:
 
 
 def choose(uploads: Sequence[Upload]) -> Upload:
-    """The one of several pictures to look at."""
+    """The one of several images to look at."""
     number = st.selectbox(
-        f"Which of the {len(uploads)} pictures to look at",
+        f"Which of the {len(uploads)} images to look at",
         range(len(uploads)),
         index=len(uploads) - 1,  # what came last
         format_func=lambda i: uploads[i].name,
@@ -279,22 +270,20 @@ def choose(uploads: Sequence[Upload]) -> Upload:
 
 
 def show(found: Found, drawn: dict[str, bool], landmarker: FaceLandmarker) -> None:
-    """The result for one picture: the picture, the files, the faces one by one."""
-    height, width = found.picture.shape[:2]
-    picture = draw_faces(found.picture, found.faces, **drawn)
-    st.image(shrunk(picture), output_format="JPEG")
+    """The result for one image: the image, the files, the faces one by one."""
+    height, width = found.image.shape[:2]
+    image = draw_faces(found.image, found.faces, **drawn)
+    st.image(shrink(image, SHOWN_SIDE)[0], output_format="JPEG")
     count = {0: "No face", 1: "1 face"}.get(len(found.faces), f"{len(found.faces)} faces")
     st.markdown(f"**{count}** in {plain(found.name)}, {width} × {height} px, in {found.milliseconds:.0f} ms")
     if not found.faces:
         advise(landmarker.detector.name)
         return
-    download(found, picture)
+    download(found, image)
     for number, face in enumerate(found.faces[:SHOWN_FACES], start=1):
         show_face(number, face, found, landmarker.size)
     if (rest := len(found.faces) - SHOWN_FACES) > 0:
-        st.caption(
-            f"{rest} more in the picture and in the files; above are the {SHOWN_FACES} the detector is surest of."
-        )
+        st.caption(f"{rest} more in the image and in the files; above are the {SHOWN_FACES} the detector is surest of.")
 
 
 def advise(detector: str) -> None:
@@ -305,18 +294,18 @@ def advise(detector: str) -> None:
         "- a lower threshold"
         + (f", or another detector ({' or '.join(others)})" if others else "")
         + ", in the sidebar\n- a larger face, lit from the front, turned to the camera, nothing before it\n"
-        "- a picture that is the right way up",
+        "- an image that is the right way up",
         icon=":material/search_off:",
     )
 
 
-def download(found: Found, picture: np.ndarray) -> None:
-    """The buttons: the annotated picture, and the points as `flcourse detect` writes them."""
+def download(found: Found, image: np.ndarray) -> None:
+    """The buttons: the annotated image, and the points as `flcourse detect` writes them."""
     name = stem(found.name)
     points = pts_files(found, name)
     as_png, as_json, as_pts = st.columns(3)
-    with as_png:  # a function: only who clicks waits for a large picture's PNG
-        button("Picture (PNG)", lambda: png(picture), f"{name}_faces.png", "image/png")
+    with as_png:  # a function: only who clicks waits for a large image's PNG
+        button("Image (PNG)", lambda: png(image), f"{name}_faces.png", "image/png")
     with as_json:
         button("Points (JSON)", json_text(found), f"{name}_faces.json", "application/json")
     with as_pts:
@@ -338,24 +327,24 @@ def pts_files(found: Found, name: str) -> dict[str, str]:
 
 
 def download_all(uploads: Sequence[Upload], drawn: dict[str, bool], landmarker: FaceLandmarker, lock: Lock) -> None:
-    """One button for all pictures: what the three buttons give for each, in one zip file."""
+    """One button for all images: what the three buttons give for each, in one zip file."""
 
     def make() -> bytes:
         files: dict[str, str | bytes] = {}
         for upload, name in zip(uploads, unique_stems([PureWindowsPath(u.name) for u in uploads]), strict=True):
             try:
-                picture = load(upload.data(), upload.name)
+                image = load(upload.data(), upload.name)
             except CourseError as error:
                 files[f"{name}_error.txt"] = f"{error}\n"
                 continue
             with lock:
-                found = find(landmarker, picture, upload.name)
-            files[f"{name}_faces.png"] = png(draw_faces(picture, found.faces, **drawn))
+                found = find(landmarker, image, upload.name)
+            files[f"{name}_faces.png"] = png(draw_faces(image, found.faces, **drawn))
             files[f"{name}_faces.json"] = json_text(found)
             files |= pts_files(found, name)
         return zipped(files)
 
-    button(f"All {len(uploads)} pictures with their points (zip)", make, "flcourse.zip", "application/zip")
+    button(f"All {len(uploads)} images with their points (zip)", make, "flcourse.zip", "application/zip")
 
 
 def show_face(number: int, face: FaceLandmarks, found: Found, size: int) -> None:
@@ -363,14 +352,14 @@ def show_face(number: int, face: FaceLandmarks, found: Found, size: int) -> None
     with st.container(border=True):
         seen, near, figures = st.columns([3, 3, 2])
         seen.image(
-            network_view(found.picture, face, size),
+            network_view(found.image, face, size),
             caption=f"What the network sees: {size} × {size} px, grey, black −1, white 1",
         )
-        near.image(close_up(found.picture, face, ENLARGED * size), caption=f"Face {number}, its 68 points")
+        near.image(close_up(found.image, face, ENLARGED * size), caption=f"Face {number}, its 68 points")
         figures.metric("Confidence", f"{face.confidence:.2f}")
         figures.metric("Detector's score", f"{face.score:.2f}")
         figures.metric("Face box", f"{face.box.side:.0f} px")
-        st.caption(f"What the points say: {in_words(face.points, found.picture.shape[1::-1])}.")
+        st.caption(f"What the points say: {in_words(face.points, found.image.shape[1::-1])}.")
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ from flcourse.face.landmarker import FaceLandmarker
 from flcourse.face.overlays import open_overlay
 from flcourse.face.track import FaceTracker, TrackedFace
 from flcourse.face.video import Video
-from flcourse.pictures import write_picture
+from flcourse.images import write_image
 from flcourse.points import N_POINTS
 
 TITLE = "flcourse webcam"
-HELP = "q or Esc quits, s saves a picture, space pauses, m mirrors"
+HELP = "q or Esc quits, s saves an image, space pauses, m mirrors"
 NO_WINDOW = "without a window: --no-window --out VIDEO.mp4"
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # what OpenCV's wheels can write on every system
 QUIT_KEYS = (ord("q"), ord("Q"), 27)  # 27: Esc
@@ -56,7 +56,7 @@ def webcam(
         video = stack.enter_context(Video(source))
         tracker = stack.enter_context(FaceTracker(landmarker, smooth=smooth, live=video.live))
         recording = stack.enter_context(Recording(out, video)) if out else None
-        screen = stack.enter_context(Screen(video, mirror)) if window else None
+        screen = stack.enter_context(Window(video, mirror)) if window else None
         if screen:
             print(f"{video.name}: {HELP}")
         elif video.live:
@@ -65,16 +65,16 @@ def webcam(
         frames = stack.enter_context(tqdm(video, video.name, video.count, unit="frame", disable=hidden))
         rate, mirrored = Rate(), mirror
         try:
-            for picture, at in frames:
+            for image, at in frames:
                 if screen and screen.mirror != mirrored:  # the faces are elsewhere now, and other ones for the tracker
                     mirrored = screen.mirror
                     tracker.reset()
-                picture = np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture
-                faces = tracker(picture, at)
-                draw(picture, faces, at)
+                image = np.ascontiguousarray(image[:, ::-1]) if mirrored else image
+                faces = tracker(image, at)
+                draw(image, faces, at)
                 if recording:
-                    recording.write(picture, at, faces)
-                if screen and not screen.show(picture, at, rate()):
+                    recording.write(image, at, faces)
+                if screen and not screen.show(image, at, rate()):
                     break
         except KeyboardInterrupt:
             if not video.live:
@@ -124,16 +124,16 @@ class Recording:
         self._rows = csv.writer(self._text)
         self._rows.writerow(self.COLUMNS)
 
-    def write(self, picture: np.ndarray, at: float, faces: Sequence[TrackedFace]) -> None:
+    def write(self, image: np.ndarray, at: float, faces: Sequence[TrackedFace]) -> None:
         """Add an annotated RGB frame of `at` seconds and its faces' points."""
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         if self._writer is None:
             codec = cv2.VideoWriter.fourcc(*CODECS[self.paths[0].suffix.lower()])
             self._writer = cv2.VideoWriter(str(self._parts[0]), codec, self.video.rate, (width, height))
             if not self._writer.isOpened():
                 raise CourseError(f"{self.paths[0]}: OpenCV cannot write this video ({width} x {height} px)")
         times = max(0, round(at * self.video.rate) + 1 - self.frames) if self.video.live else 1
-        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         for _ in range(times):
             self._writer.write(bgr)
         if times:
@@ -162,7 +162,7 @@ class Recording:
         print(f"wrote {self.frames} frames to {self.paths[0]}, points to {self.paths[1]}")
 
 
-class Screen:
+class Window:
     """The window, its keys, and the pace at which a file is shown."""
 
     def __init__(self, video: Video, mirror: bool) -> None:
@@ -171,26 +171,26 @@ class Screen:
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         self._sized = False
 
-    def show(self, picture: np.ndarray, at: float, rate: float) -> bool:
+    def show(self, image: np.ndarray, at: float, rate: float) -> bool:
         """Show an annotated RGB frame of `at` seconds; False once the user has quit. Blocks while paused."""
         if not self._sized:
             self._sized = True
-            cv2.resizeWindow(TITLE, picture.shape[1], picture.shape[0])
-        draw_label(picture, f"{rate:.0f} frames/s", (picture.shape[1], 0), LABEL_SIZE)
-        cv2.imshow(TITLE, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            cv2.resizeWindow(TITLE, image.shape[1], image.shape[0])
+        draw_label(image, f"{rate:.0f} frames/s", (image.shape[1], 0), LABEL_SIZE)
+        cv2.imshow(TITLE, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         now = time.perf_counter()
         if self._start is None:
             self._start = now - at
         wait = 0.0 if self.video.live else self._start + at - now  # s; a file is shown at its own rate, or slower
         if wait < 0:
             self._start -= wait  # late: the next frames are not hurried for it
-        going = self._keys(max(1, round(1000 * wait)), picture)
+        going = self._keys(max(1, round(1000 * wait)), image)
         while going and self.paused:
-            going = self._keys(50, picture)
+            going = self._keys(50, image)
             self._start = time.perf_counter() - at
         return going
 
-    def _keys(self, milliseconds: int, picture: np.ndarray) -> bool:
+    def _keys(self, milliseconds: int, image: np.ndarray) -> bool:
         """Wait for a key and obey it; False when it, or the window's own button, quits."""
         key = cv2.waitKey(milliseconds)
         if key != -1:
@@ -201,14 +201,14 @@ class Screen:
             self.mirror = not self.mirror
         elif key in (ord("s"), ord("S")):
             path = Path(f"flcourse_{datetime.now():%Y-%m-%d_%H-%M-%S_%f}.png")
-            write_picture(path, picture)
+            write_image(path, image)
             print(f"saved {path.resolve()}")
         try:
             return key not in QUIT_KEYS and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
         except cv2.error:  # with Qt, once the window was closed with the mouse
             return False
 
-    def __enter__(self) -> "Screen":
+    def __enter__(self) -> "Window":
         return self
 
     def __exit__(self, *_: object) -> None:

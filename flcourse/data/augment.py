@@ -1,6 +1,6 @@
-"""Landmark-aware augmentation: one random matrix that moves picture and points together, then changes of the pixels.
+"""Landmark-aware augmentation: one random matrix that moves image and points together, then changes of the pixels.
 
-The geometric part only draws numbers and multiplies them into the crop's matrix (`draw_matrix`); `pictures.warp` then
+The geometric part only draws numbers and multiplies them into the crop's matrix (`draw_matrix`); `images.warp` then
 resamples once. The photometric part (`augment_crop`) works on the RGB crop, before it becomes grey. torchvision does
 the colours and the blur; its `KeyPoints` are not used for geometry, because they follow another pixel convention.
 """
@@ -39,7 +39,7 @@ LIMIT = 2.5  # standard deviations; farther draws would leave the face outside t
 
 
 def draw_matrix(augment: Augment, box: Box, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random (2, 3) matrix from picture pixels to a `size` x `size` crop about `box`; see `points.crop_matrix`."""
+    """A random (2, 3) matrix from image pixels to a `size` x `size` crop about `box`; see `points.crop_matrix`."""
 
     def normal(deviation: float) -> float:
         return deviation * float(np.clip(rng.standard_normal(), -LIMIT, LIMIT))
@@ -68,21 +68,21 @@ def augment_crop(augment: Augment, crop: np.ndarray, rng: np.random.Generator) -
     import torch  # here, because importing torchvision takes seconds, and evaluation augments nothing
     from torchvision.transforms.v2 import functional as F
 
-    picture = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)  # (3, size, size)
+    image = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)  # (3, size, size)
     brightness, contrast, saturation, hue = rng.uniform(-1, 1, size=4)
     if augment.brightness:
-        picture = F.adjust_brightness(picture, 1 + brightness * augment.brightness)
+        image = F.adjust_brightness(image, 1 + brightness * augment.brightness)
     if augment.contrast:
-        picture = F.adjust_contrast(picture, 1 + contrast * augment.contrast)
+        image = F.adjust_contrast(image, 1 + contrast * augment.contrast)
     if augment.saturation:
-        picture = F.adjust_saturation(picture, 1 + saturation * augment.saturation)
+        image = F.adjust_saturation(image, 1 + saturation * augment.saturation)
     if augment.hue:
-        picture = F.adjust_hue(picture, hue * augment.hue)
+        image = F.adjust_hue(image, hue * augment.hue)
     sigma = max(0.1, BLUR_SIGMA * len(crop) * rng.random())
     if rng.random() < augment.blur:
         width = 2 * int(np.ceil(2 * sigma)) + 1  # the kernel reaches two sigma, and must be odd
-        picture = F.gaussian_blur(picture, [width, width], [sigma, sigma])
-    crop = picture.permute(1, 2, 0).contiguous().numpy()
+        image = F.gaussian_blur(image, [width, width], [sigma, sigma])
+    crop = image.permute(1, 2, 0).contiguous().numpy()
     if augment.noise:
         noise = rng.normal(0, augment.noise * rng.random(), size=(*crop.shape[:2], 1))  # grey, as sensors' mostly is
         crop = np.clip(crop + noise, 0, 255).astype(np.uint8)

@@ -3,7 +3,7 @@
 `draw_face` builds a person from a seed, puts them in front of a camera and paints them from back to front (`drawing`):
 skin over a shaded mesh, features as smooth shapes through the projected points, then hair, glasses, hats and hands,
 then what cameras do. Everything is drawn from the seed; what the caller gives stays as given. All of it is the course's
-own work: no photograph, scan or data set is in it. `write_drawn_faces` writes pictures and imglab XML, so everything
+own work: no photograph, scan or data set is in it. `write_drawn_faces` writes images and imglab XML, so everything
 that reads the real set reads these.
 """
 
@@ -20,25 +20,25 @@ from flcourse.data.drawing import body, extras, features, shape
 from flcourse.data.drawing.canvas import Canvas, ellipse, noise, spread, tinted, white_noise
 from flcourse.data.drawing.scene import Light, Person, Scene, chance, pick
 from flcourse.data.drawing.shape import Camera, Expression
-from flcourse.data.ibug import Face, write_imglab
-from flcourse.pictures import write_picture
+from flcourse.data.imglab import Face, write_imglab
+from flcourse.images import write_image
 from flcourse.points import Box
 
 POSES = ((19, 50), (10, 28), (8, 25))  # degrees: deviation and limit of yaw, pitch and roll
 NEAREST, FARTHEST = 420, 2500  # mm from camera to eyes: an arm's length, and a portrait lens
 GLASSES, COVERED = 0.17, 0.12  # how many wear glasses; how many have a hand or something else before the face
-BOX_PART = 0.5  # of the picture's side: the face box, so that half a box of surroundings is left on each side
+BOX_PART = 0.5  # of the image's side: the face box, so that half a box of surroundings is left on each side
 
 
 @dataclass(frozen=True, eq=False)
 class DrawnFace:
-    """A drawn picture and what is true of it."""
+    """A drawn image and what is true of it."""
 
-    picture: np.ndarray  # (size, size, 3) uint8 RGB
-    points: np.ndarray  # (68, 2) float64, picture pixels, integers at pixel centres; also where something covers them
+    image: np.ndarray  # (size, size, 3) uint8 RGB
+    points: np.ndarray  # (68, 2) float64, image pixels, integers at pixel centres; also where something covers them
     box: Box  # as a detector would give it, as in the iBUG file: a square, forehead to chin, not quite exact
     expression: Expression
-    yaw: float  # degrees; > 0: the face turns to the picture's right
+    yaw: float  # degrees; > 0: the face turns to the image's right
     pitch: float  # degrees; > 0: the face looks up
     roll: float  # degrees; > 0: the head is tipped counter-clockwise as seen
 
@@ -86,27 +86,27 @@ def draw_face(
             extras.glasses(scene, adding)
         if chance(adding, COVERED):
             extras.something_before(scene, adding)
-    return DrawnFace(_photograph(canvas.picture, lens), seen, box, expression, *pose)
+    return DrawnFace(_photograph(canvas.image, lens), seen, box, expression, *pose)
 
 
 def write_drawn_faces(
     folder: str | Path, n: int, seed: int = 0, size: int = 192, test: int = 0, progress: bool = True
 ) -> Path:
-    """Draw `n` faces into `folder` as JPEG pictures and imglab XML; return the path of `labels_drawn_train.xml`.
+    """Draw `n` faces into `folder` as JPEG images and imglab XML; return the path of `labels_drawn_train.xml`.
 
     `test` further faces go to `labels_drawn_test.xml`. Faces of one seed are the first ones of any larger set of that
-    seed. The XML is written last, so where it lies, all pictures do.
+    seed. The XML is written last, so where it lies, all images do.
     Raises `CourseError` where a file cannot be written.
     """
     folder = Path(folder)
     for name, count, part in (("train", n, 0), ("test", test, 1)):
         xml, faces = folder / f"labels_drawn_{name}.xml", []
         with suppress(OSError):
-            xml.unlink()  # of an earlier set, whose pictures are now written over
+            xml.unlink()  # of an earlier set, whose images are now written over
         for i in tqdm(range(count), desc=f"drawing {name} faces", unit="face", disable=not progress):
             drawn = draw_face(int(np.random.SeedSequence((seed, part, i)).generate_state(1)[0]), size)
             file = f"{name}/{i:06d}.jpg"
-            write_picture(folder / file, drawn.picture)
+            write_image(folder / file, drawn.image)
             faces.append(Face(folder / file, file, drawn.box, drawn.points))
         if faces:
             write_imglab(xml, faces, f"drawn faces, seed {seed}")
@@ -139,7 +139,7 @@ def _random_expression(rng: np.random.Generator) -> Expression:
 
 
 def _frame(camera: Camera, seen: np.ndarray, size: int, rng: np.random.Generator) -> tuple[Camera, np.ndarray, Box]:
-    """Place the face, seen by a camera of scale 1, in the picture; return also its points and box."""
+    """Place the face, seen by a camera of scale 1, in the image; return also its points and box."""
     low, high = seen.min(axis=0), seen.max(axis=0)
     side = (high - low).mean()
     middle = 0.5 * (low + high)
@@ -159,8 +159,8 @@ _WALLS, _WALL_SIZE = 64, 256
 @cache
 def _wall(number: int) -> np.ndarray:
     """One of `_WALLS` backgrounds (_WALL_SIZE, _WALL_SIZE, 3) uint8, the same in any run, made when first needed."""
-    picture = _painted_wall(_WALL_SIZE, np.random.default_rng((number, 4)))
-    return cv2.convertScaleAbs(picture, alpha=255)
+    image = _painted_wall(_WALL_SIZE, np.random.default_rng((number, 4)))
+    return cv2.convertScaleAbs(image, alpha=255)
 
 
 def _background(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -181,8 +181,8 @@ def _background(size: int, rng: np.random.Generator) -> np.ndarray:
     if chance(rng, 0.5):
         cut = cut[..., ::-1]
     gain = np.exp(rng.normal(0, 0.25)) * rng.normal(1, 0.08, 3) / 255
-    picture = cv2.resize(np.ascontiguousarray(cut), (size, size), interpolation=cv2.INTER_LINEAR)
-    return cv2.multiply(picture, (*gain.tolist(), 0.0), dtype=cv2.CV_32F)
+    image = cv2.resize(np.ascontiguousarray(cut), (size, size), interpolation=cv2.INTER_LINEAR)
+    return cv2.multiply(image, (*gain.tolist(), 0.0), dtype=cv2.CV_32F)
 
 
 def _painted_wall(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -196,52 +196,52 @@ def _painted_wall(size: int, rng: np.random.Generator) -> np.ndarray:
     mix += 0.5 + np.linspace(-1, 1, side, dtype=np.float32) * float(slopes[0])
     mix += (np.linspace(-1, 1, side, dtype=np.float32) * float(slopes[1]))[:, None]
     mix = np.clip(mix, 0, 1)
-    picture = tinted(1 - mix, one) + tinted(mix, two)
+    image = tinted(1 - mix, one) + tinted(mix, two)
     for _ in range(rng.integers(0, 14) if rng.random() < 0.75 else 0):
         at, radii = rng.uniform(0, side, 2), np.exp(rng.uniform(np.log(0.01), np.log(0.5), 2)) * side
         shape = np.round(ellipse(at, *radii, rng.uniform(0, 3), 2 if rng.random() < 0.5 else 12) * 16).astype(np.int32)
         colour = np.clip(rng.random() + rng.normal(0, 0.12, 3), 0, 1).tolist()
-        cv2.fillPoly(picture, [shape], colour, cv2.LINE_8, 4)
+        cv2.fillPoly(image, [shape], colour, cv2.LINE_8, 4)
     if rng.random() < 0.25:  # a striped or barred wall
         bars = np.sin(np.arange(side) * rng.uniform(0.05, 1.0) + rng.uniform(0, 6)) > rng.uniform(-0.8, 0.8)
         bars = 1 + rng.uniform(-0.4, 0.4) * np.broadcast_to(bars if rng.random() < 0.6 else bars[:, None], (side, side))
-        picture *= spread(bars.astype(np.float32))
+        image *= spread(bars.astype(np.float32))
     blur = ((0, 0.5)[rng.integers(2)] if sharp else (0.7, 2.0, 4.0)[rng.integers(3)]) * size / 192
     if blur > 0:
-        picture = cv2.GaussianBlur(picture, (0, 0), blur)
-    return np.clip(picture if sharp else cv2.resize(picture, (size, size)), 0, 1)
+        image = cv2.GaussianBlur(image, (0, 0), blur)
+    return np.clip(image if sharp else cv2.resize(image, (size, size)), 0, 1)
 
 
-def _photograph(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What a camera does: exposure, contrast, colour cast, blur, noise, compression; (size, size, 3) uint8."""
-    size = len(picture)
+    size = len(image)
     u = rng.random(8).tolist()
-    middle = float(picture[size // 4 : -size // 4 : 2, size // 4 : -size // 4 : 2].mean())
+    middle = float(image[size // 4 : -size // 4 : 2, size // 4 : -size // 4 : 2].mean())
     gain = min(max(rng.uniform(0.3, 0.68) / (middle + 1e-3), 0.5), 2.2)
-    picture = cv2.multiply(picture, (*(255 * gain * rng.normal(1, 0.04, 3)).tolist(), 0.0))
-    picture = cv2.convertScaleAbs(picture)  # rounded, at most 255
-    # Contrast, then the levels of a hazy or faded picture.
+    image = cv2.multiply(image, (*(255 * gain * rng.normal(1, 0.04, 3)).tolist(), 0.0))
+    image = cv2.convertScaleAbs(image)  # rounded, at most 255
+    # Contrast, then the levels of a hazy or faded image.
     curve = np.linspace(0, 1, 256) ** np.exp(rng.normal(0, 0.2))
     curve += rng.uniform(-0.3, 1) * 0.5 * (curve * curve * (3 - 2 * curve) - curve)
     low, high = 0.12 * u[0] ** 2, 1 - 0.12 * u[1] ** 2
-    picture = cv2.LUT(picture, (255 * (low + curve * (high - low)) + 0.5).astype(np.uint8))
+    image = cv2.LUT(image, (255 * (low + curve * (high - low)) + 0.5).astype(np.uint8))
     if rng.random() < 0.25:  # the photograph ends near the face; crops repeat its last pixels beyond
         cut = int(size * rng.uniform(0.03, 0.2))
         for side in rng.choice(4, rng.integers(1, 3), replace=False):
-            turned = np.rot90(picture, side)  # a view
+            turned = np.rot90(image, side)  # a view
             turned[:cut] = turned[cut]
     if u[2] < 0.12:
-        picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if u[3] < 0.3:
-        picture = cv2.GaussianBlur(picture, (0, 0), (0.3 + 1.1 * u[4] ** 2) * size / 192)
+        image = cv2.GaussianBlur(image, (0, 0), (0.3 + 1.1 * u[4] ** 2) * size / 192)
     elif u[3] > 0.6:  # cameras sharpen
         width = 2 * int(2 * size / 192 + 0.5) + 1
-        soft = cv2.GaussianBlur(picture, (width, width), size / 192)
-        picture = cv2.addWeighted(picture, 1 + u[4], soft, -u[4], 0)
+        soft = cv2.GaussianBlur(image, (width, width), size / 192)
+        image = cv2.addWeighted(image, 1 + u[4], soft, -u[4], 0)
     if u[5] > 0.55:  # less is not seen
         grain = white_noise(rng, size) * np.float32(6 * u[5] ** 4)
-        picture = cv2.add(picture, spread(grain), dtype=cv2.CV_8U)
+        image = cv2.add(image, spread(grain), dtype=cv2.CV_8U)
     if u[6] < 0.25:  # compression; the order of the colours makes no difference to it that matters
-        data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(30 + 65 * u[7])])[1]
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return picture
+        data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(30 + 65 * u[7])])[1]
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return image

@@ -1,7 +1,7 @@
 """The iBUG 300-W archive in dlib's packaging: downloaded or as the user has it, unpacked safely, checked.
 
 No checksum of the archive is published, so what it holds is checked instead: the compression's own sums, the tar's end,
-both label files, 68 points on every face and every picture they name.
+both label files, 68 points on every face and every image they name.
 """
 
 import gzip
@@ -21,19 +21,19 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from flcourse.data.ibug import IBUG_TEST, IBUG_TRAIN, read_imglab
+from flcourse.data.imglab import IBUG_TEST, IBUG_TRAIN, read_imglab
 from flcourse.download import download, require_room
 from flcourse.errors import CourseError
 from flcourse.files import data_folders, download_folder, offline
 
 FOLDER, _TRAIN = IBUG_TRAIN.split("/")
 _TEST = IBUG_TEST.split("/")[1]
-OFFICIAL = (6_666, 1_008)  # training and test faces in dlib's packaging, one a picture, the mirrored ones among them
+OFFICIAL = (6_666, 1_008)  # training and test faces in dlib's packaging, one an image, the mirrored ones among them
 LICENCE = "iBUG 300-W is for research and teaching, not for commercial use"
 _URLS = [f"{scheme}://dlib.net/files/data/{FOLDER}.tar.gz" for scheme in ("https", "http")]  # dlib's page links the 2nd
-_BYTES = 1_700_000_000  # of the archive, about; unpacked it is as large, because pictures hardly compress
+_BYTES = 1_700_000_000  # of the archive, about; unpacked it is as large, because images hardly compress
 
-# What a harmless archive stays below, so that a bomb stops early. dlib's has 7,674 pictures, at most as many .pts
+# What a harmless archive stays below, so that a bomb stops early. dlib's has 7,674 images, at most as many .pts
 # files, and label files of about 20 MB, which are its largest; in all it unpacks to about `_BYTES`.
 _MOST_MEMBERS = 50_000
 _MOST_MEMBER_BYTES = 64_000_000

@@ -13,7 +13,7 @@ import numpy as np
 SIZE = 32  # pixels, as in CIFAR-10
 _FINE = 2  # outlines are filled on a grid this much finer and averaged: smooth edges
 _BITS = 4  # fractional bits of OpenCV's integer coordinates
-# Lengths are in half sides of the picture, angles in radians. With these a small CNN gets about nine of ten right,
+# Lengths are in half sides of the image, angles in radians. With these a small CNN gets about nine of ten right,
 # as it does on CIFAR-10, and a network that sees pixels without their neighbourhood about half.
 _RADIUS, _SHIFT, _TURN, _NOISE = (0.38, 0.75), 0.4, 0.8, (10, 90)  # noise: from its darkest to its lightest
 
@@ -61,20 +61,20 @@ CLASSES = tuple(_OUTLINES)
 
 
 def draw_shapes(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw `n` pictures, (n, 32, 32, 3) uint8 RGB, and their labels, (n,) int64 indices into `CLASSES`.
+    """Draw `n` images, (n, 32, 32, 3) uint8 RGB, and their labels, (n,) int64 indices into `CLASSES`.
 
-    Picture i depends on `seed` and i only: the first hundred of a thousand are the hundred drawn alone.
+    Image i depends on `seed` and i only: the first hundred of a thousand are the hundred drawn alone.
     """
-    pictures, labels = np.empty((n, SIZE, SIZE, 3), np.uint8), np.empty(n, np.int64)
+    images, labels = np.empty((n, SIZE, SIZE, 3), np.uint8), np.empty(n, np.int64)
     for i in range(n):
         rng = np.random.default_rng((seed, i))
         labels[i] = rng.integers(len(CLASSES))
-        pictures[i] = draw_shape(CLASSES[labels[i]], rng)
-    return pictures, labels
+        images[i] = draw_shape(CLASSES[labels[i]], rng)
+    return images, labels
 
 
 def draw_shape(name: str, rng: np.random.Generator) -> np.ndarray:
-    """Draw one picture of the class `name`, (32, 32, 3) uint8 RGB."""
+    """Draw one image of the class `name`, (32, 32, 3) uint8 RGB."""
     ground, shape, clutter = _three_colours(rng)
     specks = [
         _place(_SPECK * rng.uniform(0.03, 0.18, 2), rng.uniform(-1, 1, 2), rng.uniform(0, pi))
@@ -84,10 +84,10 @@ def draw_shape(name: str, rng: np.random.Generator) -> np.ndarray:
     stretch = np.array([radius, radius * rng.uniform(0.85, 1)])
     centre, angle = rng.uniform(-1, 1, 2) * min(_SHIFT, 1 - radius), rng.uniform(-_TURN, _TURN)
     outline = [_place(polygon * stretch, centre, angle) for polygon in _OUTLINES[name]]
-    picture = _lay(_texture(ground, rng), clutter, specks)
-    picture = _lay(picture, _texture(shape, rng), outline)
-    picture += (rng.random(picture.shape, np.float32) - 0.5) * float(rng.uniform(*_NOISE))
-    return cv2.merge([cv2.convertScaleAbs(plane) for plane in np.maximum(picture, 0)])
+    image = _lay(_texture(ground, rng), clutter, specks)
+    image = _lay(image, _texture(shape, rng), outline)
+    image += (rng.random(image.shape, np.float32) - 0.5) * float(rng.uniform(*_NOISE))
+    return cv2.merge([cv2.convertScaleAbs(plane) for plane in np.maximum(image, 0)])
 
 
 def _three_colours(rng: np.random.Generator) -> np.ndarray:
@@ -123,9 +123,9 @@ def _place(polygon: np.ndarray, centre: np.ndarray, angle: float) -> np.ndarray:
     return ((polygon @ turn + (centre + 1)) * (SIZE * _FINE / 2 * (1 << _BITS))).astype(np.int32)
 
 
-def _lay(picture: np.ndarray, paint: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
-    """`picture` with `paint`, a colour or a picture, laid over it inside the polygons."""
+def _lay(image: np.ndarray, paint: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
+    """`image` with `paint`, a colour or an image, laid over it inside the polygons."""
     mask = np.zeros((SIZE * _FINE, SIZE * _FINE), np.uint8)
     cv2.fillPoly(mask, polygons, 255, cv2.LINE_AA, _BITS)
     inside = cv2.resize(mask, (SIZE, SIZE), interpolation=cv2.INTER_AREA) * np.float32(1 / 255)  # (32, 32)
-    return picture + inside * (paint - picture)
+    return image + inside * (paint - image)

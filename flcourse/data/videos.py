@@ -37,7 +37,7 @@ class Pose:
 class Frame(NamedTuple):
     """One frame of a video and its truth."""
 
-    picture: np.ndarray  # (H, W, 3) uint8 RGB
+    image: np.ndarray  # (H, W, 3) uint8 RGB
     time: float  # s
     matrices: list[np.ndarray]  # for each face, back to front: (2, 3), from the astronaut's pixels to the frame's
 
@@ -61,17 +61,17 @@ def film(
         now = list(poses(time))
         matrices = [pose_matrix(pose, size) for pose in now]
         if len(now) == 1:
-            picture = _blurred(_warp(_astronaut(), matrices[0], size), now[0], size)
+            image = _blurred(_warp(_astronaut(), matrices[0], size), now[0], size)
         else:
-            picture = _wall(size)
+            image = _wall(size)
             for pose, matrix in zip(now, matrices, strict=True):
                 mask = _blurred(_warp(_head_mask(), matrix, size, cv2.BORDER_CONSTANT), pose, size)[..., None] / 255.0
                 head = _blurred(_warp(_astronaut(), matrix, size), pose, size)
-                picture = (picture * (1 - mask) + head * mask).round().astype(np.uint8)
+                image = (image * (1 - mask) + head * mask).round().astype(np.uint8)
         if noise:
-            grain = rng.standard_normal(picture.shape, np.float32) * np.float32(noise)
-            picture = (picture + grain).round().clip(0, 255).astype(np.uint8)
-        yield Frame(picture, time, matrices)
+            grain = rng.standard_normal(image.shape, np.float32) * np.float32(noise)
+            image = (image + grain).round().clip(0, 255).astype(np.uint8)
+        yield Frame(image, time, matrices)
 
 
 def pose_matrix(pose: Pose, size: tuple[int, int]) -> np.ndarray:
@@ -112,7 +112,7 @@ def moving(frames: int = 300, *, noise: float = 4.0, **options) -> Iterator[Fram
 
 
 def leaving(frames: int = 120, away: tuple[float, float] = (1.2, 2.2), **options) -> Iterator[Frame]:
-    """A face that slides out of the picture to the right, is wholly gone from `away[0]` to `away[1]` s, and returns."""
+    """A face that slides out of the image to the right, is wholly gone from `away[0]` to `away[1]` s, and returns."""
     width, height = options.get("size", SIZE)
     outside = 1.0 + 1.2 * Pose.side * height / width
     travel = 0.7  # s, from the middle to outside
@@ -163,14 +163,14 @@ def _wall(size: tuple[int, int]) -> np.ndarray:
 
 
 def _warp(
-    picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = cv2.BORDER_REPLICATE
+    image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = cv2.BORDER_REPLICATE
 ) -> np.ndarray:
-    return cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=border)
+    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=border)
 
 
-def _blurred(picture: np.ndarray, pose: Pose, size: tuple[int, int]) -> np.ndarray:
+def _blurred(image: np.ndarray, pose: Pose, size: tuple[int, int]) -> np.ndarray:
     sigma = pose.blur * pose.side * size[1]
-    return cv2.GaussianBlur(picture, (0, 0), sigma) if sigma > 0.05 else picture
+    return cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0.05 else image
 
 
 # --- a drawn face that blinks ---
@@ -185,9 +185,9 @@ _TURN, _TURN_STEP = 3.0, 0.5  # degrees that the head turns to each side, and th
 class BlinkFrame(NamedTuple):
     """One frame of a drawn face that blinks, and its truth."""
 
-    picture: np.ndarray  # (size, size, 3) uint8 RGB
+    image: np.ndarray  # (size, size, 3) uint8 RGB
     time: float  # s
-    points: np.ndarray  # (68, 2) float64, picture pixels
+    points: np.ndarray  # (68, 2) float64, image pixels
     closed: float  # 0: the eyes are as open as this person's are, 1: closed
 
 
@@ -211,7 +211,7 @@ def blinking_face(
         expression = Expression(eyes_closed=lids / _LID_STEPS)
         yaw = turn * _TURN_STEP
         face = draw_face(person, size, expression=expression, yaw=yaw, pitch=0.5 * yaw - 2, roll=0, plain=True)
-        return face.picture, face.points
+        return face.image, face.points
 
     rng = np.random.default_rng((seed, blinks, size))
     middles = blink_times(blinks, seed)
@@ -220,11 +220,11 @@ def blinking_face(
         time = number / FPS
         closed = float(np.interp(time - middles, _LID_TIMES, _LID_CLOSED).max())
         sway = np.sin(2 * np.pi * time / np.array([4.3, 3.1, 5.7, 6.1]))  # turn, shift in x, shift in y, roll
-        picture, points = drawn(round(closed * _LID_STEPS), round(sway[0] * _TURN / _TURN_STEP))
+        image, points = drawn(round(closed * _LID_STEPS), round(sway[0] * _TURN / _TURN_STEP))
         matrix = cv2.getRotationMatrix2D((centre, centre), 4 * sway[3], 1 + 0.04 * sway[2])
         matrix[:, 2] += 0.02 * size * sway[1:3]
-        picture = _warp(picture, matrix, (size, size))
+        image = _warp(image, matrix, (size, size))
         if noise:
-            grain = rng.standard_normal(picture.shape, np.float32) * np.float32(noise)
-            picture = (picture + grain).round().clip(0, 255).astype(np.uint8)
-        yield BlinkFrame(picture, time, apply(points, matrix), round(closed * _LID_STEPS) / _LID_STEPS)
+            grain = rng.standard_normal(image.shape, np.float32) * np.float32(noise)
+            image = (image + grain).round().clip(0, 255).astype(np.uint8)
+        yield BlinkFrame(image, time, apply(points, matrix), round(closed * _LID_STEPS) / _LID_STEPS)

@@ -53,7 +53,7 @@ def to01(answer) -> str:
     if same(given, (points - 0.5) / size):
         raise Wrong("the wrong way: the left edge lies at -0.5, so add a half")
     if same(given, 2 * right_to01(points, size) - 1):
-        raise Wrong("that is [-1, 1], which the picture has; the points go to [0, 1]")
+        raise Wrong("that is [-1, 1], which the image has; the points go to [0, 1]")
     if not same(given, right_to01(points, size)):
         raise Wrong("not yet: -0.5 should become 0, and size - 0.5 should become 1")
     return "right: (points + 0.5) / size"
@@ -75,7 +75,7 @@ def rotation(answer) -> str:
     if given.shape != (2, 3):
         raise Wrong(f"the shape is {given.shape}, expected (2, 3)")
     if same(given, matrix(-np.deg2rad(degrees), centre)):
-        raise Wrong("it turns clockwise: y points down in pictures, which changes the sign of the sine")
+        raise Wrong("it turns clockwise: y points down in images, which changes the sign of the sine")
     if same(given, matrix(degrees, centre)):
         raise Wrong("sines and cosines take radians: np.deg2rad")
     if same(given, matrix(np.deg2rad(degrees), (0, 0))):
@@ -89,7 +89,7 @@ def rotation(answer) -> str:
 
 @exercise
 def mirror(answer) -> str:
-    """Exercise 4.4: the points of the mirrored picture, in the right order."""
+    """Exercise 4.4: the points of the mirrored image, in the right order."""
     points, width = _shape(), 100
     moved = points * (-1, 1) + (width - 1, 0)
     given = ask(answer, points, width)

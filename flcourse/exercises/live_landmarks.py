@@ -8,7 +8,7 @@ from flcourse.points import Box, apply, crop_matrix, invert
 
 @exercise
 def back(answer) -> str:
-    """Exercise 6.1: points of the crop, back in the picture."""
+    """Exercise 6.1: points of the crop, back in the image."""
     points = np.random.default_rng(0).uniform(0, 111, (68, 2))
     matrix = crop_matrix(Box(120, 80, 140, 140), 112, rotation=20.0)
     right = apply(points, invert(matrix))
@@ -21,7 +21,7 @@ def back(answer) -> str:
     if same(given, points @ np.linalg.inv(linear).T - shift, 1e-3):
         raise Wrong("first take the shift away, then undo the linear part: the order matters")
     if same(given, points @ np.linalg.inv(linear).T, 1e-3):
-        raise Wrong("the shift is missing: the crop does not begin at the picture's corner")
+        raise Wrong("the shift is missing: the crop does not begin at the image's corner")
     if same(given, (points - shift) @ linear, 1e-3):
         raise Wrong("the transpose undoes a rotation, but not the scale: take the inverse")
     if same(given, (points - shift) @ np.linalg.inv(linear), 1e-3):

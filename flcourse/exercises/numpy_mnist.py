@@ -35,9 +35,9 @@ def softmax(answer) -> str:
         if given.shape != right.shape:
             raise Wrong(f"the shape is {given.shape}, expected {right.shape}: keepdims=True keeps sums broadcastable")
         if same(given, np.exp(logits) / np.exp(logits).sum()):
-            raise Wrong("all numbers together sum to 1; each picture (row) should: sum over axis=1")
+            raise Wrong("all numbers together sum to 1; each image (row) should: sum over axis=1")
         if same(given, np.exp(logits) / np.exp(logits).sum(axis=0)):
-            raise Wrong("the columns sum to 1; each picture is a row: sum over axis=1")
+            raise Wrong("the columns sum to 1; each image is a row: sum over axis=1")
         if same(given, np.log(right)):
             raise Wrong("these are logarithms of the probabilities; return the probabilities")
         if not same(given, right):

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from flcourse.exercises.verdict import Wrong, ask, exercise, same
-from flcourse.nets import SeparableConv2d
-from flcourse.nets import soft_argmax as right_soft_argmax
-from flcourse.recipes import WING_CURVE, WING_WIDTH
+from flcourse.training.losses import WING_CURVE, WING_WIDTH
+from flcourse.training.nets import SeparableConv2d
+from flcourse.training.nets import soft_argmax as right_soft_argmax
 
 
 @exercise

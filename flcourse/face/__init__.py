@@ -1,1 +1,1 @@
-"""From a picture to points (using wing): detectors, the network in ONNX Runtime, drawing. Never imports torch."""
+"""From an image to points (using wing): detectors, the network in ONNX Runtime, drawing. Never imports torch."""

@@ -1,7 +1,7 @@
 """Find faces: three detectors behind one small protocol, and the maps from their boxes to those of iBUG.
 
 `open_detector` is the door. Haar comes inside OpenCV's wheel and needs no download; YuNet finds more and is faster;
-the res10 SSD is what many older projects use. Pictures are (H, W, 3) uint8 RGB, as everywhere here.
+the res10 SSD is what many older projects use. Images are (H, W, 3) uint8 RGB, as everywhere here.
 """
 
 import re
@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 
 from flcourse.errors import CourseError
-from flcourse.face.models import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET, model_path, read_model
+from flcourse.face.detector_files import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET, model_path, read_model
 from flcourse.files import find_file, offline
-from flcourse.points import Box, BoxMap, tight_box
+from flcourse.images import shrink
+from flcourse.points import BOX_MAPS, Box, BoxMap, common_area, overlap
 
 
 class Detection(NamedTuple):
-    """A face: the detector's own `box` in picture pixels, and how sure the detector is, `score` in 0..1."""
+    """A face: the detector's own `box` in image pixels, and how sure the detector is, `score` in 0..1."""
 
     box: Box
     score: float
@@ -33,28 +34,8 @@ class Detector(Protocol):
     name: str
     box_map: BoxMap
 
-    def __call__(self, picture: np.ndarray) -> list[Detection]:
-        """The faces in an (H, W, 3) uint8 RGB picture, best first; none is an empty list."""
-
-
-# Fitted by `flcourse fit-boxes` on the 2,011 training faces. Missed, then the spread that is left (standard deviations
-# of the shift in x and y, in parts of the side, and of the log of the side):
-#   haar 130, 0.13 0.08 0.14    yunet 0, 0.09 0.06 0.10    ssd (8 bit) 0, 0.09 0.06 0.10    tight -, 0.10 0.05 0.09
-# Most of it is the scatter of the file's own boxes: against tight boxes around the true points it is 0.03 0.04 0.05 for
-# yunet, 0.02 0.03 0.04 for the ssd and 0.10 0.07 0.11 for haar, of whose 1,881 matches 16 are far off, by more than 0.4
-# sides or a factor of 1.6. The side as the root of the area is steadier than width or height alone (yunet 0.046; else
-# 0.052, 0.066).
-BOX_MAPS = {
-    "haar": BoxMap(scale=0.919, dx=0.001, dy=0.065),
-    "yunet": BoxMap(scale=0.938, dx=0.003, dy=0.052),
-    "ssd": BoxMap(scale=0.929, dx=-0.002, dy=0.067),
-    "tight": BoxMap(scale=1.056, dx=-0.003, dy=-0.108),
-}
-
-
-def face_box(points: np.ndarray) -> Box:
-    """The face box, in the iBUG file's convention, that `points` (68, 2) stand for."""
-    return BOX_MAPS["tight"](tight_box(points))
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        """The faces in an (H, W, 3) uint8 RGB image, best first; none is an empty list."""
 
 
 def fit_box_map(source_boxes: Sequence[Box], file_boxes: Sequence[Box]) -> BoxMap:
@@ -70,18 +51,6 @@ def fit_box_map(source_boxes: Sequence[Box], file_boxes: Sequence[Box]) -> BoxMa
     return BoxMap(scale=float(scale), dx=float(dx), dy=float(dy))
 
 
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes, 0..1."""
-    common = _common_area(a, b)
-    return common / (a.width * a.height + b.width * b.height - common)
-
-
-def _common_area(a: Box, b: Box) -> float:
-    width = min(a.left + a.width, b.left + b.width) - max(a.left, b.left)
-    height = min(a.top + a.height, b.top + b.height) - max(a.top, b.top)
-    return max(width, 0.0) * max(height, 0.0)
-
-
 def best_match(detections: Sequence[Detection], box: Box) -> Detection | None:
     """The detection that stands for the face of a file's `box`: centre inside it, then most overlap. None: missed."""
 
@@ -92,12 +61,12 @@ def best_match(detections: Sequence[Detection], box: Box) -> Detection | None:
     return max(found, key=lambda d: overlap(d.box, box), default=None)
 
 
-def _sorted_out(detections: list[Detection], picture: np.ndarray) -> list[Detection]:
-    """Best first, without those centred outside the picture, and those that a better one overlaps or holds.
+def _sorted_out(detections: list[Detection], image: np.ndarray) -> list[Detection]:
+    """Best first, without those centred outside the image, and those that a better one overlaps or holds.
 
     All three detectors answer twice now and then.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     kept = []
     for found in sorted(detections, key=lambda d: -d.score):
         x, y = found.box.centre
@@ -106,28 +75,18 @@ def _sorted_out(detections: list[Detection], picture: np.ndarray) -> list[Detect
         area = found.box.width * found.box.height
         for other in kept:
             smaller = min(area, other.box.width * other.box.height)
-            if overlap(found.box, other.box) > 0.4 or _common_area(found.box, other.box) > 0.75 * smaller:
+            if overlap(found.box, other.box) > 0.4 or common_area(found.box, other.box) > 0.75 * smaller:
                 break
         else:
             kept.append(found)
     return kept
 
 
-def _shrunk(picture: np.ndarray, longest: int) -> tuple[np.ndarray, float, float]:
-    """The picture with its long side at most `longest`, and the factors (x, y) that undo it."""
-    height, width = picture.shape[:2]
-    factor = min(1.0, longest / max(height, width))
-    small = max(1, round(width * factor)), max(1, round(height * factor))
-    if factor < 1:
-        picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
-    return picture, width / small[0], height / small[1]
-
-
 class HaarDetector:
     """Viola and Jones's cascade of Haar features, as in OpenCV's wheel (Lienhart's `frontalface_alt2`).
 
     Finds upright, frontal faces. The cascade gives no probability: the score is a logistic curve of its last stage's
-    sum, fitted to tell what YuNet, too, calls a face from what it does not, on the training pictures. It ranks, and
+    sum, fitted to tell what YuNet, too, calls a face from what it does not, on the training images. It ranks, and
     compares roughly with the other detectors' scores.
     """
 
@@ -155,15 +114,15 @@ class HaarDetector:
         self._cascade = cv2.CascadeClassifier()
         self._cascade.read(storage.getFirstTopLevelNode())
 
-    def __call__(self, picture: np.ndarray) -> list[Detection]:
+    def __call__(self, image: np.ndarray) -> list[Detection]:
         for longest, step, neighbours in self.PASSES:
-            found = self._detect(picture, longest, step, neighbours)
+            found = self._detect(image, longest, step, neighbours)
             if found:
-                return _sorted_out(found, picture)
+                return _sorted_out(found, image)
         return []
 
-    def _detect(self, picture: np.ndarray, longest: int, step: float, neighbours: int) -> list[Detection]:
-        small, x, y = _shrunk(picture, longest)
+    def _detect(self, image: np.ndarray, longest: int, step: float, neighbours: int) -> list[Detection]:
+        small, x, y = shrink(image, longest)
         boxes, _, sums = self._cascade.detectMultiScale3(
             cv2.cvtColor(small, cv2.COLOR_RGB2GRAY),
             scaleFactor=step,
@@ -183,7 +142,7 @@ class YuNetDetector:
     """YuNet (Wu, Peng and Yu, 2023), 76,000 parameters, through OpenCV's `FaceDetectorYN`."""
 
     name = "yunet"
-    # It sees faces of about 10 to 300 px: at 640 px it misses one in ten that fill the picture, at 256 px none. So the
+    # It sees faces of about 10 to 300 px: at 640 px it misses one in ten that fill the image, at 256 px none. So the
     # large ones are the small copy's to find, which costs a sixth more.
     LONGEST = 640
     LONGEST_FOR_LARGE = 256
@@ -193,19 +152,19 @@ class YuNetDetector:
     def __init__(self, model: np.ndarray, threshold: float | None = None):
         self.threshold = 0.7 if threshold is None else threshold
         self.box_map = BOX_MAPS[self.name]
-        # One network for each size of picture: changing its size costs more than keeping two.
+        # One network for each size of image: changing its size costs more than keeping two.
         self._fine, self._coarse = (_yunet(model, self.threshold) for _ in range(2))
 
-    def __call__(self, picture: np.ndarray) -> list[Detection]:
-        fine = self._detect(self._fine, picture, self.LONGEST)
-        scale = max(1.0, max(picture.shape[:2]) / self.LONGEST)
-        if max(picture.shape[:2]) <= self.LONGEST_FOR_LARGE:
-            return _sorted_out(fine, picture)
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        fine = self._detect(self._fine, image, self.LONGEST)
+        scale = max(1.0, max(image.shape[:2]) / self.LONGEST)
+        if max(image.shape[:2]) <= self.LONGEST_FOR_LARGE:
+            return _sorted_out(fine, image)
         fine = [d for d in fine if d.box.side <= self.LARGE * scale]
-        return _sorted_out(fine + self._detect(self._coarse, picture, self.LONGEST_FOR_LARGE), picture)
+        return _sorted_out(fine + self._detect(self._coarse, image, self.LONGEST_FOR_LARGE), image)
 
-    def _detect(self, net: cv2.FaceDetectorYN, picture: np.ndarray, longest: int) -> list[Detection]:
-        small, x, y = _shrunk(picture, longest)
+    def _detect(self, net: cv2.FaceDetectorYN, image: np.ndarray, longest: int) -> list[Detection]:
+        small, x, y = shrink(image, longest)
         if min(small.shape[:2]) < self.LEAST:
             below, beside = (max(0, self.LEAST - side) for side in small.shape[:2])
             small = cv2.copyMakeBorder(small, 0, below, 0, beside, cv2.BORDER_REPLICATE)
@@ -238,9 +197,9 @@ class SsdDetector:
         self.box_map = BOX_MAPS[self.name]
         self._net = net
 
-    def __call__(self, picture: np.ndarray) -> list[Detection]:
-        # Padded to a square rather than squeezed into one: on 4:3 pictures its boxes are then a sixth steadier.
-        small, x, y = _shrunk(picture, self.SIZE)
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        # Padded to a square rather than squeezed into one: on 4:3 images its boxes are then a sixth steadier.
+        small, x, y = shrink(image, self.SIZE)
         height, width = small.shape[:2]
         side = max(height, width)
         left, top = (side - width) // 2, (side - height) // 2
@@ -257,7 +216,7 @@ class SsdDetector:
             if score >= self.threshold and x1 > x0 and y1 > y0:
                 box = Box((x0 - left) * x, (y0 - top) * y, (x1 - x0) * x, (y1 - y0) * y)
                 found.append(Detection(box, min(1.0, score)))
-        return _sorted_out(found, picture)
+        return _sorted_out(found, image)
 
 
 def open_detector(name: str = "auto", threshold: float | None = None) -> Detector:
@@ -313,7 +272,7 @@ def _without_ghosts(config: np.ndarray) -> np.ndarray:
 
     The published files pad them, so that the maps of the largest faces have 5 x 5 cells where the steps given with
     them, 100 and 300 of 300 px, mean 3 x 3 and 1: such a face is then found a second time 100 px right of and below its
-    place, or far outside the picture. 1,654 of 3,874 boxes on the training pictures were such ghosts.
+    place, or far outside the image. 1,654 of 3,874 boxes on the training images were such ghosts.
     """
     unpadded = {b"pad: 1": b"pad: 0", b'"SAME"': b'"VALID"'}
     pattern = rb'(name: "conv[89]_2_h(?:/Conv2D)?".*?)(pad: 1|"SAME")'

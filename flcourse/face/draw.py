@@ -1,4 +1,4 @@
-"""Boxes, points and confidence drawn onto pictures: the one place that does (OpenCV)."""
+"""Boxes, points and confidence drawn onto images: the one place that does (OpenCV)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from flcourse.face.landmarker import FaceLandmarks
-from flcourse.pictures import warp
+from flcourse.images import warp
 from flcourse.points import CLOSED_PARTS, CROP_SCALE, PARTS, Box, apply, crop_matrix
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; RGB.
@@ -26,19 +26,19 @@ PART_COLOURS = {
 }
 
 SHIFT = 4  # OpenCV draws at 1 / 2**SHIFT of a pixel
-LIMIT = 30_000  # px; OpenCV's fixed-point coordinates overflow far outside a picture
+LIMIT = 30_000  # px; OpenCV's fixed-point coordinates overflow far outside an image
 
 
 def draw_faces(
-    picture: np.ndarray,
+    image: np.ndarray,
     faces: Sequence[FaceLandmarks],
     *,
     boxes: bool = True,
     points: bool = True,
     confidence: bool = True,
 ) -> np.ndarray:
-    """A copy of an (H, W, 3) uint8 RGB picture with each face's box, points and confidence drawn on it."""
-    drawn = np.ascontiguousarray(picture).copy()
+    """A copy of an (H, W, 3) uint8 RGB image with each face's box, points and confidence drawn on it."""
+    drawn = np.ascontiguousarray(image).copy()
     for face in faces:
         size = face.box.side
         if boxes:
@@ -50,49 +50,49 @@ def draw_faces(
     return drawn
 
 
-def close_up(picture: np.ndarray, face: FaceLandmarks, size: int = 480) -> np.ndarray:
+def close_up(image: np.ndarray, face: FaceLandmarks, size: int = 480) -> np.ndarray:
     """A face cut out and scaled to (size, size, 3), its points drawn: for looking closely, and for sheets of faces."""
     matrix = crop_matrix(face.box, size)
     moved = replace(face, points=apply(face.points, matrix), box=Box.around((size / 2, size / 2), size / CROP_SCALE))
-    return draw_faces(warp(picture, matrix, size), [moved], boxes=False, confidence=False)
+    return draw_faces(warp(image, matrix, size), [moved], boxes=False, confidence=False)
 
 
-def draw_box(picture: np.ndarray, box: Box) -> None:
+def draw_box(image: np.ndarray, box: Box) -> None:
     """Outline the pixels that `box` covers, in place: white on a dark line, to be seen on any ground."""
     # The outermost pixels' centres, so that the line runs on the box's own pixels.
     corners = [(box.left, box.top), (box.left + box.width - 1, box.top + box.height - 1)]
     thickness = max(1, round(box.side / 150))
     for colour, width in ((BLACK, thickness + 2), (WHITE, thickness)):
-        cv2.rectangle(picture, _fixed(corners[0]), _fixed(corners[1]), colour, width, cv2.LINE_AA, SHIFT)
+        cv2.rectangle(image, _fixed(corners[0]), _fixed(corners[1]), colour, width, cv2.LINE_AA, SHIFT)
 
 
-def draw_points(picture: np.ndarray, points: np.ndarray, size: float) -> None:
+def draw_points(image: np.ndarray, points: np.ndarray, size: float) -> None:
     """Draw 68 points (68, 2), joined by parts, in place; dots and lines fit a face of `size` px."""
     radius = max(1.0, size / 110)
     thickness = max(1, round(size / 250))
     fixed = (np.clip(points, -LIMIT, LIMIT) * 2**SHIFT).round().astype(np.int32)  # all at once: video needs it quick
     for name, part in PARTS.items():
         line = fixed[part.start : part.stop]
-        cv2.polylines(picture, [line], name in CLOSED_PARTS, PART_COLOURS[name], thickness, cv2.LINE_AA, SHIFT)
+        cv2.polylines(image, [line], name in CLOSED_PARTS, PART_COLOURS[name], thickness, cv2.LINE_AA, SHIFT)
     rim, dot = round(1.5 * radius * 2**SHIFT), round(radius * 2**SHIFT)
     for name, part in PARTS.items():
         for centre in fixed[part.start : part.stop].tolist():
-            cv2.circle(picture, centre, rim, BLACK, cv2.FILLED, cv2.LINE_AA, SHIFT)
-            cv2.circle(picture, centre, dot, PART_COLOURS[name], cv2.FILLED, cv2.LINE_AA, SHIFT)
+            cv2.circle(image, centre, rim, BLACK, cv2.FILLED, cv2.LINE_AA, SHIFT)
+            cv2.circle(image, centre, dot, PART_COLOURS[name], cv2.FILLED, cv2.LINE_AA, SHIFT)
 
 
-def draw_label(picture: np.ndarray, text: str, corner: tuple[float, float], size: float) -> None:
-    """Write `text` on a dark ground above `corner` (x, y), in place; moved inside where it would leave the picture."""
+def draw_label(image: np.ndarray, text: str, corner: tuple[float, float], size: float) -> None:
+    """Write `text` on a dark ground above `corner` (x, y), in place; moved inside where it would leave the image."""
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, float(np.clip(size / 250, 0.4, 3))
     thickness = max(1, round(1.5 * scale))
     (width, height), below = cv2.getTextSize(text, font, scale, thickness)
     pad = max(2, height // 3)
     width, height = width + 2 * pad, height + below + 2 * pad
-    left = round(float(np.clip(corner[0], 0, max(0, picture.shape[1] - width))))
-    top = round(float(np.clip(corner[1] - height, 0, max(0, picture.shape[0] - height))))
-    cv2.rectangle(picture, (left, top), (left + width - 1, top + height - 1), BLACK, cv2.FILLED)
+    left = round(float(np.clip(corner[0], 0, max(0, image.shape[1] - width))))
+    top = round(float(np.clip(corner[1] - height, 0, max(0, image.shape[0] - height))))
+    cv2.rectangle(image, (left, top), (left + width - 1, top + height - 1), BLACK, cv2.FILLED)
     origin = left + pad, top + height - pad - below
-    cv2.putText(picture, text, origin, font, scale, WHITE, thickness, cv2.LINE_AA)
+    cv2.putText(image, text, origin, font, scale, WHITE, thickness, cv2.LINE_AA)
 
 
 def _fixed(point: Sequence[float]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""From a picture to 68 points on every face: detector, crop, the landmark network in ONNX Runtime. No torch."""
+"""From an image to 68 points on every face: detector, crop, the landmark network in ONNX Runtime. No torch."""
 
 import json
 import os
@@ -12,22 +12,22 @@ import onnxruntime
 
 import flcourse.weights
 from flcourse.errors import CourseError
-from flcourse.face.detect import Detector, face_box, open_detector
+from flcourse.face.detect import Detector, open_detector
+from flcourse.images import to_input, warp
 from flcourse.metrics import ACCEPT
-from flcourse.pictures import to_input, warp
-from flcourse.points import N_POINTS, Box, apply, crop_matrix, from01, invert, move_points
+from flcourse.points import N_POINTS, Box, apply, crop_matrix, face_box, from01, invert, move_points
 
 DEFAULT_WEIGHTS = "xception"
 
-LOOKS = (1, 2, 4)
+TTA_VIEWS = (1, 2, 4)
 MIRROR01 = np.array([[-1.0, 0, 1], [0, 1, 0]])  # x' = 1 - x, for normalised points
 
 
 @dataclass(frozen=True, eq=False)
 class FaceLandmarks:
-    """One face found in a picture."""
+    """One face found in an image."""
 
-    points: np.ndarray  # (68, 2) float32, picture pixels, integers at pixel centres
+    points: np.ndarray  # (68, 2) float32, image pixels, integers at pixel centres
     confidence: float  # of the network, 0 to 1: the chance that the error is at most 8 % (`flcourse calibrate`)
     box: Box  # the face box, in the iBUG file's convention, that the crop was taken about
     score: float  # of the detector, 0 to 1
@@ -76,12 +76,12 @@ class OnnxNetwork:
 
 
 class FaceLandmarker:
-    """Finds 68 points on every face of a picture.
+    """Finds 68 points on every face of an image.
 
     `weights` is a shipped name, an `.onnx` file, or a `Network`. `detector` is a name for `open_detector`, a detector,
-    or None where only `at` will be called. `threads` are ONNX Runtime's, see `OnnxNetwork`. `looks` is how often each
-    face of a still picture is looked at, see `at`. Raises `CourseError` where weights or detector cannot be had or are
-    damaged.
+    or None where only `at` will be called. `threads` are ONNX Runtime's, see `OnnxNetwork`. `tta` is how many views of
+    each face in a still image are averaged, see `at`. Raises `CourseError` where weights or detector cannot be had or
+    are damaged.
     """
 
     def __init__(
@@ -90,48 +90,48 @@ class FaceLandmarker:
         detector: str | Detector | None = "auto",
         threads: int | None = None,
         *,
-        looks: int = 4,
+        tta: int = 4,
     ) -> None:
         self.network = OnnxNetwork(weights, threads) if isinstance(weights, str | os.PathLike) else weights
         self.name, self.size = self.network.name, self.network.size
-        self.looks = looks
+        self.tta = tta
         self.detector = open_detector(detector) if isinstance(detector, str) else detector
 
-    def __call__(self, picture: np.ndarray) -> list[FaceLandmarks]:
-        """The faces of an (H, W, 3) uint8 RGB picture, those the detector is surest of first.
+    def __call__(self, image: np.ndarray) -> list[FaceLandmarks]:
+        """The faces of an (H, W, 3) uint8 RGB image, those the detector is surest of first.
 
         What the detector took for a face and the network does not, by a confidence below `network.accept`, is left out.
         """
         if self.detector is None:
-            raise ValueError("made without a detector: call .at(picture, boxes)")
-        found = self.detector(picture)
+            raise ValueError("made without a detector: call .at(image, boxes)")
+        found = self.detector(image)
         boxes = [self.detector.box_map(detection.box) for detection in found]
-        faces = self.at(picture, boxes, [detection.score for detection in found], looks=self.looks)
+        faces = self.at(image, boxes, [detection.score for detection in found], tta=self.tta)
         return [face for face in faces if face.confidence >= self.network.accept]
 
     def at(
         self,
-        picture: np.ndarray,
+        image: np.ndarray,
         boxes: Sequence[Box],
         scores: Sequence[float] | None = None,
         *,
-        looks: int = 1,
+        tta: int = 1,
     ) -> list[FaceLandmarks]:
         """The points of the faces at `boxes`, which follow the iBUG file's convention: from brows to chin.
 
         One run of the network for all of them. `scores` are passed on (default: 1). A network without a confidence
-        of its own gives the score instead. With 2 `looks` the network also sees every crop's mirror image, with 4 both
-        again on a crop about the points that were found; the mean counts. That is more accurate, and takes as many
-        times the network's time.
+        of its own gives the score instead. `tta` is test-time augmentation: with 2 views the network also sees every
+        crop's mirror image, with 4 both again on a crop about the points that were found; the mean counts. That is more
+        accurate, and takes as many times the network's time.
         """
-        if looks not in LOOKS:
-            raise ValueError(f"looks={looks}, expected one of {', '.join(map(str, LOOKS))}")
+        if tta not in TTA_VIEWS:
+            raise ValueError(f"tta={tta}, expected one of {', '.join(map(str, TTA_VIEWS))}")
         if not boxes:
             return []
         scores = [1.0] * len(boxes) if scores is None else scores
-        faces = self._look(picture, boxes, scores, mirrored=looks > 1)
-        if looks == 4:
-            again = self._look(picture, [face_box(face.points) for face in faces], scores, mirrored=True)
+        faces = self._views(image, boxes, scores, mirrored=tta > 1)
+        if tta == 4:
+            again = self._views(image, [face_box(face.points) for face in faces], scores, mirrored=True)
             faces = [
                 replace(
                     one,
@@ -142,11 +142,11 @@ class FaceLandmarker:
             ]
         return faces
 
-    def _look(
-        self, picture: np.ndarray, boxes: Sequence[Box], scores: Sequence[float], mirrored: bool
+    def _views(
+        self, image: np.ndarray, boxes: Sequence[Box], scores: Sequence[float], mirrored: bool
     ) -> list[FaceLandmarks]:
         matrices = [crop_matrix(box, self.size) for box in boxes]
-        crops = np.stack([to_input(warp(picture, matrix, self.size)) for matrix in matrices])  # (N, 1, size, size)
+        crops = np.stack([to_input(warp(image, matrix, self.size)) for matrix in matrices])  # (N, 1, size, size)
         output = self._both(crops) if mirrored else self.network(crops)
         confidences = output.get("confidence", scores)
         return [

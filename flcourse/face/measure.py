@@ -1,8 +1,8 @@
 """What 68 points tell: openness of eyes and mouth, smile, brows, expression, head pose, an aligned face.
 
-Pure functions of points (68, 2) in picture pixels. The measures are in the face's own scale: none changes when the face
+Pure functions of points (68, 2) in image pixels. The measures are in the face's own scale: none changes when the face
 moves, grows or is tipped. A head turned or nodding by more than some 20 degrees foreshortens them; nothing here undoes
-that. What needs time (blinks, PERCLOS, a person's own calm face) is in `watch`.
+that. What needs time (blinks, PERCLOS, a person's own calm face) is in `behaviour`.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 
 from flcourse.errors import CourseError
+from flcourse.images import warp
 from flcourse.metrics import eye_distance
-from flcourse.pictures import warp
-from flcourse.points import N_POINTS, PARTS, both_halves
+from flcourse.points import N_POINTS, PARTS, both_halves, similarity
 
 # An average head, hand-built in round numbers (outer eye corners 84 mm apart, eyes to chin 107 mm): millimetres, x to
-# the picture's right, y down, z towards the viewer, from between the eyes. The person's right half and the middle line.
+# the image's right, y down, z towards the viewer, from between the eyes. The person's right half and the middle line.
 _RIGHT_HALF = {
     **{0: (-72, 1, -64), 1: (-71, 19, -60), 2: (-69, 37, -55), 3: (-65, 55, -48), 4: (-58, 72, -37), 5: (-47, 87, -25)},
     **{6: (-33, 98, -10), 7: (-17, 105, 0), 8: (0, 107, 5), 17: (-55, -13, -20), 18: (-47, -19, -7), 19: (-35, -23, 1)},
@@ -112,32 +112,32 @@ _FLIP = np.diag([1.0, 1.0, -1.0])  # between HEAD's z, towards the viewer, and O
 
 @dataclass(frozen=True, eq=False)
 class HeadPose:
-    """How a head is turned and where it is, as the camera sees it. Degrees, as the viewer of the picture sees them."""
+    """How a head is turned and where it is, as the camera sees it. Degrees, as the viewer of the image sees them."""
 
-    yaw: float  # > 0: the face turns to the picture's right
+    yaw: float  # > 0: the face turns to the image's right
     pitch: float  # > 0: the face looks up
     roll: float  # > 0: the head is tipped counter-clockwise
     rotation: np.ndarray  # (3, 3) from HEAD's frame to the camera's: x right, y down, z towards the viewer
     place: np.ndarray  # (3,) mm, of the point between the eyes, in that frame; z < 0. A wrong focal length scales it
     focal: float  # px
-    centre: tuple[float, float]  # px, of the picture
+    centre: tuple[float, float]  # px, of the image
 
     def project(self, places: np.ndarray) -> np.ndarray:
-        """Places (..., 3) of the head, mm as in HEAD, to picture pixels (..., 2); none is nearer than a centimetre."""
+        """Places (..., 3) of the head, mm as in HEAD, to image pixels (..., 2); none is nearer than a centimetre."""
         seen = np.asarray(places, float) @ self.rotation.T + self.place
         return seen[..., :2] * (self.focal / np.maximum(-seen[..., 2:], 10.0)) + self.centre
 
     def axes(self, length: float = 60.0) -> np.ndarray:
-        """The head's axes from the tip of the nose: (4, 2) px, the origin and the ends of x (to the picture's right on
+        """The head's axes from the tip of the nose: (4, 2) px, the origin and the ends of x (to the image's right on
         a frontal face), y (down) and z (forwards), `length` mm long."""
         return self.project(HEAD[30] + np.concatenate([np.zeros((1, 3)), length * np.eye(3)]))
 
 
 def head_pose(points: np.ndarray, size: tuple[int, int], focal: float | None = None) -> HeadPose | None:
-    """The pose of the head with these points (68, 2), in a picture of `size` (width, height) pixels.
+    """The pose of the head with these points (68, 2), in an image of `size` (width, height) pixels.
 
     The rigid motion of an average head whose projection lies nearest the points (`cv2.solvePnP`, Levenberg-Marquardt
-    from a face seen from the front). A pinhole camera: `focal` in pixels, the picture's width unless given (53 degrees
+    from a face seen from the front). A pinhole camera: `focal` in pixels, the image's width unless given (53 degrees
     wide, as many webcams are). People differ from the average head: on drawn ones yaw is 3 degrees off in the mean,
     pitch 5, roll 1. None where the points are no face, all in one place. Raises `CourseError` for points of another
     shape.
@@ -178,7 +178,7 @@ def _checked(points: np.ndarray) -> np.ndarray:
     if points.shape != (N_POINTS, 2):
         raise CourseError(f"points of shape {points.shape}, expected ({N_POINTS}, 2): one face's x and y in pixels")
     if not np.isfinite(points).all():
-        raise CourseError("points that are not numbers (NaN or infinite), expected picture pixels")
+        raise CourseError("points that are not numbers (NaN or infinite), expected image pixels")
     return points
 
 
@@ -190,38 +190,19 @@ ALIGNED_SIZE = 112
 ALIGNED = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]])
 
 
-def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The (2, 3) similarity (turn, scale, shift; never a mirror) that moves points (N, 2) nearest to others.
-
-    Least squares, in closed form (S. Umeyama, "Least-squares estimation of transformation parameters between two point
-    patterns", 1991, equations 40 to 42). Raises `CourseError` where all points of `source` lie in one place.
-    """
-    source, target = np.asarray(source, float), np.asarray(target, float)
-    if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 2 or len(source) < 2:
-        raise CourseError(f"points of shapes {source.shape} and {target.shape}, expected (N, 2) twice, N at least 2")
-    middle, goal = source.mean(axis=0), target.mean(axis=0)
-    variance = ((source - middle) ** 2).sum() / len(source)
-    if not variance > 0:
-        raise CourseError(f"{len(source)} points all in one place: no similarity moves them to others")
-    u, strengths, v = np.linalg.svd((target - goal).T @ (source - middle) / len(source))
-    signs = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(v))])
-    linear = (strengths @ signs) / variance * (u * signs) @ v
-    return np.column_stack([linear, goal - linear @ middle])
-
-
 def align_matrix(points: np.ndarray, size: int = ALIGNED_SIZE) -> np.ndarray:
-    """The (2, 3) matrix from picture pixels to the aligned crop of `size` x `size` pixels, for points (68, 2)."""
+    """The (2, 3) matrix from image pixels to the aligned crop of `size` x `size` pixels, for points (68, 2)."""
     points = _checked(points)
     five = np.array([*(points[eye].mean(axis=0) for eye in _EYES), points[30], points[48], points[54]])
     return similarity(five, (ALIGNED + 0.5) * (size / ALIGNED_SIZE) - 0.5)
 
 
-def align_face(picture: np.ndarray, points: np.ndarray, size: int = ALIGNED_SIZE) -> np.ndarray:
+def align_face(image: np.ndarray, points: np.ndarray, size: int = ALIGNED_SIZE) -> np.ndarray:
     """The face upright, its eyes, nose and mouth where recognition networks want them: (size, size, 3) uint8 RGB.
 
-    `picture` (H, W, 3) uint8 RGB, `points` (68, 2) in its pixels. Outside the picture its edge is repeated.
+    `image` (H, W, 3) uint8 RGB, `points` (68, 2) in its pixels. Outside the image its edge is repeated.
     """
-    return warp(picture, align_matrix(points, size), size)
+    return warp(image, align_matrix(points, size), size)
 
 
 # --- expression ---

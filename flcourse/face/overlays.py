@@ -1,7 +1,7 @@
-"""What can be shown live on tracked faces: points, a driver's attention, expression, head pose, disguises, alignment.
+"""What can be shown live on tracked faces: points, a driver's attention, expression, head pose, masks, alignment.
 
-An overlay draws on a picture, in place: `overlay(picture, faces, time)`. `open_overlay` gives a fresh one by its name;
-those that watch over time keep what they know of a face under its number. Each takes a few milliseconds.
+An overlay draws on an image, in place: `overlay(image, faces, time)`. `open_overlay` gives a fresh one by its name;
+those that follow a face over time keep what they know of a face under its number. Each takes a few milliseconds.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,13 +10,12 @@ import cv2
 import numpy as np
 
 from flcourse.errors import CourseError
-from flcourse.face.detect import overlap
-from flcourse.face.disguise import put_glasses, put_tiger
+from flcourse.face.behaviour import LEVELS, Attention, AttentionMeter, ExpressionMeter
 from flcourse.face.draw import BLACK, LIMIT, PART_COLOURS, SHIFT, WHITE, draw_box, draw_label, draw_points
+from flcourse.face.masks import put_glasses, put_tiger
 from flcourse.face.measure import HeadPose, align_face, expression_word, head_pose
 from flcourse.face.track import TrackedFace
-from flcourse.face.watch import LEVELS, Attention, AttentionMeter, ExpressionMeter
-from flcourse.points import PARTS, Box
+from flcourse.points import PARTS, Box, overlap
 
 Overlay = Callable[[np.ndarray, Sequence[TrackedFace], float], None]
 
@@ -24,7 +23,7 @@ Overlay = Callable[[np.ndarray, Sequence[TrackedFace], float], None]
 _ORANGE, _SKY, _GREEN, _VERMILION = (230, 159, 0), (86, 180, 233), (0, 158, 115), (213, 94, 0)
 _LEVEL_COLOURS = dict(zip(LEVELS, (_GREEN, _ORANGE, _VERMILION), strict=True))
 _WORD_COLOURS = {"neutral": WHITE, "smile": _SKY, "surprise": _ORANGE}
-_GROUND = 0.3  # how much of the picture shows through a panel's dark ground
+_GROUND = 0.3  # how much of the image shows through a panel's dark ground
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 FORGET = 30.0  # s after which a face that is not seen any more is forgotten
 
@@ -32,23 +31,23 @@ FORGET = 30.0  # s after which a face that is not seen any more is forgotten
 def open_overlay(name: str) -> Overlay:
     """A fresh overlay; names are those of `OVERLAYS`. Raises `CourseError` for another name.
 
-    Call it as `overlay(picture, faces, time)`: it draws on the (H, W, 3) uint8 RGB picture, in place, which was taken
+    Call it as `overlay(image, faces, time)`: it draws on the (H, W, 3) uint8 RGB image, in place, which was taken
     at `time` seconds. One overlay serves one video.
     """
     if name not in OVERLAYS:
         raise CourseError(f"unknown overlay {name!r}, expected one of {', '.join(OVERLAYS)}")
     draw = OVERLAYS[name]()
 
-    def overlay(picture: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
-        ground = np.require(picture, np.uint8, ["C", "W"])  # itself, but for a view, which OpenCV cannot draw on
+    def overlay(image: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
+        ground = np.require(image, np.uint8, ["C", "W"])  # itself, but for a view, which OpenCV cannot draw on
         draw(ground, [face for face in faces if np.isfinite(face.points).all()], float(time))
-        if ground is not picture:
-            picture[...] = ground
+        if ground is not image:
+            image[...] = ground
 
     return overlay
 
 
-class _Watched:
+class _PerFace:
     """One of `kind` for each face number, kept while the face is seen and for `FORGET` seconds after."""
 
     def __init__(self, kind: Callable) -> None:
@@ -65,40 +64,40 @@ class _Watched:
 # --- what the overlays draw with ---
 
 
-def _unit(picture: np.ndarray) -> float:
-    """What sizes on a panel are told in: 1 on a picture of 480 rows."""
-    return float(np.clip(min(picture.shape[:2]) / 480, 0.7, 4))
+def _unit(image: np.ndarray) -> float:
+    """What sizes on a panel are told in: 1 on an image of 480 rows."""
+    return float(np.clip(min(image.shape[:2]) / 480, 0.7, 4))
 
 
-def _write(picture: np.ndarray, text: str, x: float, y: float, scale: float, colour: tuple = WHITE) -> None:
+def _write(image: np.ndarray, text: str, x: float, y: float, scale: float, colour: tuple = WHITE) -> None:
     """Text from its lower left corner on, with a dark rim."""
     at = round(x), round(y)
     thickness = max(1, round(1.6 * scale))
-    cv2.putText(picture, text, at, _FONT, scale, BLACK, thickness + 2, cv2.LINE_AA)
-    cv2.putText(picture, text, at, _FONT, scale, colour, thickness, cv2.LINE_AA)
+    cv2.putText(image, text, at, _FONT, scale, BLACK, thickness + 2, cv2.LINE_AA)
+    cv2.putText(image, text, at, _FONT, scale, colour, thickness, cv2.LINE_AA)
 
 
 def _width(text: str, scale: float) -> int:
     return cv2.getTextSize(text, _FONT, scale, max(1, round(1.6 * scale)))[0][0]
 
 
-def _rectangle(picture: np.ndarray, left: float, top: float, width: float, height: float, colour: tuple) -> None:
+def _rectangle(image: np.ndarray, left: float, top: float, width: float, height: float, colour: tuple) -> None:
     if width > 0 and height > 0:
         low, high = (round(left), round(top)), (round(left + width) - 1, round(top + height) - 1)
-        cv2.rectangle(picture, low, high, colour, cv2.FILLED)
+        cv2.rectangle(image, low, high, colour, cv2.FILLED)
 
 
-def _panel(picture: np.ndarray, left: float, top: float, width: float, height: float) -> tuple[float, float]:
-    """Darken a rectangle, moved inside the picture where it leaves it; returns its left and top."""
-    left = float(np.clip(left, 0, max(0, picture.shape[1] - width)))
-    top = float(np.clip(top, 0, max(0, picture.shape[0] - height)))
-    part = picture[round(top) : round(top + height), round(left) : round(left + width)]
+def _panel(image: np.ndarray, left: float, top: float, width: float, height: float) -> tuple[float, float]:
+    """Darken a rectangle, moved inside the image where it leaves it; returns its left and top."""
+    left = float(np.clip(left, 0, max(0, image.shape[1] - width)))
+    top = float(np.clip(top, 0, max(0, image.shape[0] - height)))
+    part = image[round(top) : round(top + height), round(left) : round(left + width)]
     part[...] = cv2.convertScaleAbs(part, alpha=_GROUND) if part.size else part
     return left, top
 
 
 def _bar(
-    picture: np.ndarray,
+    image: np.ndarray,
     left: float,
     top: float,
     width: float,
@@ -108,26 +107,26 @@ def _bar(
     marks: Sequence[float] = (),
 ) -> None:
     """A meter, filled from the left to `value`, 0 to 1, in a frame; `marks` are its limits."""
-    _rectangle(picture, left - 1, top - 1, width + 2, height + 2, BLACK)
-    _rectangle(picture, left, top, width, height, (90, 90, 90))
-    _rectangle(picture, left, top, width * float(np.clip(value, 0, 1)), height, colour)
+    _rectangle(image, left - 1, top - 1, width + 2, height + 2, BLACK)
+    _rectangle(image, left, top, width, height, (90, 90, 90))
+    _rectangle(image, left, top, width * float(np.clip(value, 0, 1)), height, colour)
     for mark in marks:
-        _rectangle(picture, left + mark * width, top - 2, max(1, height / 8), height + 4, WHITE)
+        _rectangle(image, left + mark * width, top - 2, max(1, height / 8), height + 4, WHITE)
 
 
-def _line(picture: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple, thickness: int) -> None:
+def _line(image: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple, thickness: int) -> None:
     ends = [np.round(np.clip(p, -LIMIT, LIMIT) * 2**SHIFT).astype(int).tolist() for p in (start, end)]
-    cv2.line(picture, *ends, colour, thickness, cv2.LINE_AA, SHIFT)
+    cv2.line(image, *ends, colour, thickness, cv2.LINE_AA, SHIFT)
 
 
-def _ring(picture: np.ndarray, points: np.ndarray, colour: tuple, thickness: int) -> None:
+def _ring(image: np.ndarray, points: np.ndarray, colour: tuple, thickness: int) -> None:
     line = np.round(np.clip(points, -LIMIT, LIMIT) * 2**SHIFT).astype(np.int32)
     for ink, wide in ((BLACK, thickness + 2), (colour, thickness)):
-        cv2.polylines(picture, [line], True, ink, wide, cv2.LINE_AA, SHIFT)
+        cv2.polylines(image, [line], True, ink, wide, cv2.LINE_AA, SHIFT)
 
 
-def _pose(picture: np.ndarray, points: np.ndarray) -> HeadPose | None:
-    return head_pose(points, (picture.shape[1], picture.shape[0]))
+def _pose(image: np.ndarray, points: np.ndarray) -> HeadPose | None:
+    return head_pose(points, (image.shape[1], image.shape[0]))
 
 
 # --- the overlays ---
@@ -136,12 +135,12 @@ def _pose(picture: np.ndarray, points: np.ndarray) -> HeadPose | None:
 def _points() -> Overlay:
     """Box, points, the face's number and the network's confidence."""
 
-    def draw(picture: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
+    def draw(image: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
         for face in faces:
             size = face.box.side
-            draw_box(picture, face.box)
-            draw_points(picture, face.points, size)
-            draw_label(picture, f"{face.number}: {face.confidence:.2f}", (face.box.left, face.box.top), size)
+            draw_box(image, face.box)
+            draw_points(image, face.points, size)
+            draw_label(image, f"{face.number}: {face.confidence:.2f}", (face.box.left, face.box.top), size)
 
     return draw
 
@@ -151,30 +150,30 @@ def _attention() -> Overlay:
 
     The other faces are watched too, and only their level is shown: whoever comes nearest becomes the driver.
     """
-    meters = _Watched(AttentionMeter)
+    meters = _PerFace(AttentionMeter)
 
-    def draw(picture: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
+    def draw(image: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
         if not faces:
             return
         driver = max(faces, key=lambda face: face.box.side)
         for face in faces:
-            pose = _pose(picture, face.points)
+            pose = _pose(image, face.points)
             # As the network gave them: smoothing would round off a blink.
             told = meters(face.number, time).update(face.raw, pose, time)
             colour = _LEVEL_COLOURS[told.level]
             for part in ("right_eye", "left_eye"):
                 ink = _VERMILION if told.closure >= AttentionMeter.CLOSED else PART_COLOURS[part]
-                _ring(picture, face.points[list(PARTS[part])], ink, max(1, round(face.box.side / 120)))
+                _ring(image, face.points[list(PARTS[part])], ink, max(1, round(face.box.side / 120)))
             if face is driver:
-                _attention_panel(picture, told, pose, colour)
+                _attention_panel(image, told, pose, colour)
             else:
-                draw_label(picture, f"{face.number}: {told.level}", (face.box.left, face.box.top), face.box.side)
+                draw_label(image, f"{face.number}: {told.level}", (face.box.left, face.box.top), face.box.side)
 
     return draw
 
 
-def _attention_panel(picture: np.ndarray, told: Attention, pose: HeadPose | None, colour: tuple) -> None:
-    unit = _unit(picture)
+def _attention_panel(image: np.ndarray, told: Attention, pose: HeadPose | None, colour: tuple) -> None:
+    unit = _unit(image)
     scale, step, pad = 0.5 * unit, 24 * unit, 10 * unit
     perclos = "..." if told.perclos is None else f"{100 * told.perclos:.0f} %"
     head = "" if pose is None else f"{pose.yaw:+.0f} {pose.pitch:+.0f} deg"
@@ -186,60 +185,60 @@ def _attention_panel(picture: np.ndarray, told: Attention, pose: HeadPose | None
         ("yawns", str(told.yawns), None, ()),
         ("yaw, pitch", head, None, ()),
     ]
-    # As wide as the picture allows, but for narrow ones.
-    width, height = min(268 * unit, picture.shape[1]), step * len(rows) + pad
-    left, top = _panel(picture, pad, picture.shape[0] - height - pad, width, height)
+    # As wide as the image allows, but for narrow ones.
+    width, height = min(268 * unit, image.shape[1]), step * len(rows) + pad
+    left, top = _panel(image, pad, image.shape[0] - height - pad, width, height)
     for number, (name, value, part, marks) in enumerate(rows):
         base = top + step * (number + 1) - 0.15 * step + pad / 4
-        _write(picture, name, left + pad, base, scale)
+        _write(image, name, left + pad, base, scale)
         if part is not None:
-            _bar(picture, left + 105 * unit, base - 11 * unit, 90 * unit, 11 * unit, part, colour, marks)
-        _write(picture, value, left + (205 if part is not None else 105) * unit, base, scale)
+            _bar(image, left + 105 * unit, base - 11 * unit, 90 * unit, 11 * unit, part, colour, marks)
+        _write(image, value, left + (205 if part is not None else 105) * unit, base, scale)
     words = [told.level, *told.reasons]
     text = f"{words[0].upper()}: {', '.join(words[1:])}" if told.reasons else words[0]
     size = scale * (1.5 if told.reasons else 1)
-    size *= min(1.0, (picture.shape[1] - 4 * pad) / max(1, _width(text, size)))
+    size *= min(1.0, (image.shape[1] - 4 * pad) / max(1, _width(text, size)))
     wide, high = _width(text, size) + 2 * pad, 30 * size / 0.5 + pad / 2
     if told.reasons:
-        _rectangle(picture, 0, 0, picture.shape[1], high, BLACK)
-        _rectangle(picture, 0, 0, picture.shape[1], high - 3 * unit, colour)
-        _write(picture, text, (picture.shape[1] - wide) / 2 + pad, 0.68 * high, size)
+        _rectangle(image, 0, 0, image.shape[1], high, BLACK)
+        _rectangle(image, 0, 0, image.shape[1], high - 3 * unit, colour)
+        _write(image, text, (image.shape[1] - wide) / 2 + pad, 0.68 * high, size)
     else:
-        left, top = _panel(picture, pad, pad, wide + 1.6 * pad, high)
-        cv2.circle(picture, (round(left + 1.3 * pad), round(top + high / 2)), max(2, round(5 * unit)), colour, -1, 16)
-        _write(picture, text, left + 2.4 * pad, top + 0.66 * high, size)
+        left, top = _panel(image, pad, pad, wide + 1.6 * pad, high)
+        cv2.circle(image, (round(left + 1.3 * pad), round(top + high / 2)), max(2, round(5 * unit)), colour, -1, 16)
+        _write(image, text, left + 2.4 * pad, top + 0.66 * high, size)
 
 
 def _expression() -> Overlay:
     """Four meters beside every face, and the word that the rule makes of them."""
-    meters = _Watched(ExpressionMeter)
+    meters = _PerFace(ExpressionMeter)
 
-    def draw(picture: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
+    def draw(image: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
         taken: list[Box] = []
         for face in faces:
             values = meters(face.number, time).update(face.points, time)
             word = expression_word(values)
             # Panels fit their faces, but stay legible.
-            unit = float(np.clip(face.box.side / 180, 0.75 * _unit(picture), 1.6 * _unit(picture)))
+            unit = float(np.clip(face.box.side / 180, 0.75 * _unit(image), 1.6 * _unit(image)))
             scale, step, pad = 0.45 * unit, 20 * unit, 8 * unit
-            place = _free_place(picture, face.box, 152 * unit, step * len(values) + 34 * unit, taken)
+            place = _free_place(image, face.box, 152 * unit, step * len(values) + 34 * unit, taken)
             taken.append(place)
-            left, top = _panel(picture, *place)
-            _write(picture, word, left + pad, top + 23 * unit, 1.5 * scale, _WORD_COLOURS[word])
+            left, top = _panel(image, *place)
+            _write(image, word, left + pad, top + 23 * unit, 1.5 * scale, _WORD_COLOURS[word])
             for number, (name, value) in enumerate(zip(values._fields, values, strict=True)):
                 base = top + 28 * unit + step * (number + 0.8)
-                _write(picture, name, left + pad, base, scale)
+                _write(image, name, left + pad, base, scale)
                 bar = left + 68 * unit, base - 10 * unit, 74 * unit, 10 * unit
-                _bar(picture, *bar, value, _WORD_COLOURS[word] if word != "neutral" else _GREEN)
+                _bar(image, *bar, value, _WORD_COLOURS[word] if word != "neutral" else _GREEN)
 
     return draw
 
 
-def _free_place(picture: np.ndarray, box: Box, width: float, height: float, taken: Sequence[Box]) -> Box:
-    """Where a panel for the face in `box` covers least: to its right or left, below or above, inside the picture."""
+def _free_place(image: np.ndarray, box: Box, width: float, height: float, taken: Sequence[Box]) -> Box:
+    """Where a panel for the face in `box` covers least: to its right or left, below or above, inside the image."""
     beside = box.left + 1.12 * box.width, box.left - 0.12 * box.width - width
     places = [(x, box.top) for x in beside] + [(box.left, box.top + 1.25 * box.height), (box.left, box.top - height)]
-    room = max(0.0, picture.shape[1] - width), max(0.0, picture.shape[0] - height)
+    room = max(0.0, image.shape[1] - width), max(0.0, image.shape[0] - height)
     inside = [Box(min(max(x, 0.0), room[0]), min(max(y, 0.0), room[1]), width, height) for x, y in places]
     return min(inside, key=lambda place: sum(overlap(place, other) for other in [box, *taken]))  # the first of equals
 
@@ -253,9 +252,9 @@ _EDGES = [*_RING, *((a + 4, b + 4) for a, b in _RING), *((a, a + 4) for a in ran
 def _head_pose() -> Overlay:
     """The head's axes from the nose, a box about the head, and its angles in degrees."""
 
-    def draw(picture: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
+    def draw(image: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
         for face in faces:
-            pose = _pose(picture, face.points)
+            pose = _pose(image, face.points)
             if pose is None:
                 continue
             size = face.box.side
@@ -265,22 +264,22 @@ def _head_pose() -> Overlay:
                 for a, b in _EDGES[::-1]:
                     front = max(a, b) < 4
                     colour = BLACK if rim else (WHITE if front else (170, 170, 170))
-                    _line(picture, cage[a], cage[b], colour, thin + front + rim)
+                    _line(image, cage[a], cage[b], colour, thin + front + rim)
             origin, *ends = pose.axes(75.0)
             order = np.argsort([(pose.rotation @ axis)[2] for axis in np.eye(3)])  # the farthest first
             for k in order:
                 for colour, wide in ((BLACK, thick + 3), ((_VERMILION, _GREEN, _SKY)[k], thick)):
-                    _line(picture, origin, ends[k], colour, wide)
+                    _line(image, origin, ends[k], colour, wide)
             text = f"yaw {pose.yaw:+.0f}  pitch {pose.pitch:+.0f}  roll {pose.roll:+.0f}"
-            draw_label(picture, text, (face.box.left, face.box.top - 0.12 * size), 0.8 * size)
+            draw_label(image, text, (face.box.left, face.box.top - 0.12 * size), 0.8 * size)
 
     return draw
 
 
 def _worn(put: Callable[[np.ndarray, np.ndarray], None]) -> Overlay:
-    def draw(picture: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
+    def draw(image: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
         for face in sorted(faces, key=lambda face: face.box.side):  # nearer faces over farther ones
-            put(picture, np.asarray(face.points, float))
+            put(image, np.asarray(face.points, float))
 
     return draw
 
@@ -288,23 +287,23 @@ def _worn(put: Callable[[np.ndarray, np.ndarray], None]) -> Overlay:
 def _aligned() -> Overlay:
     """Each face as a recognition network wants it, upright and in place, inset from the lower right corner on."""
 
-    def draw(picture: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
-        height, width = picture.shape[:2]
-        unit = _unit(picture)
+    def draw(image: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
+        height, width = image.shape[:2]
+        unit = _unit(image)
         side, gap = min(height, width) // 4, max(1, round(6 * unit))
         room = (width - gap) // (side + gap)
         if side < 8:
             return
         largest = sorted(faces, key=lambda face: -face.box.side)[:room]
-        crops = [(face, align_face(picture, face.points, side)) for face in largest if _spread(face.points)]
+        crops = [(face, align_face(image, face.points, side)) for face in largest if _spread(face.points)]
         for face in faces:
-            draw_box(picture, face.box)
-            draw_label(picture, str(face.number), (face.box.left, face.box.top), face.box.side)
+            draw_box(image, face.box)
+            draw_label(image, str(face.number), (face.box.left, face.box.top), face.box.side)
         for k, (face, crop) in enumerate(crops):
             left, top = width - (k + 1) * (side + gap), height - side - gap
-            _rectangle(picture, left - 2, top - 2, side + 4, side + 4, WHITE)
-            picture[top : top + side, left : left + side] = crop
-            _write(picture, str(face.number), left + 4 * unit, top + 18 * unit, 0.6 * unit)
+            _rectangle(image, left - 2, top - 2, side + 4, side + 4, WHITE)
+            image[top : top + side, left : left + side] = crop
+            _write(image, str(face.number), left + 4 * unit, top + 18 * unit, 0.6 * unit)
 
     return draw
 

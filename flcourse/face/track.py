@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
-from flcourse.face.detect import face_box, overlap
 from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
 from flcourse.face.smooth import FaceSmoother
-from flcourse.points import Box
+from flcourse.images import shrink
+from flcourse.points import Box, face_box, overlap
 
 DETECT_SIDE = 320  # px, the long side of the copy that is searched: YuNet finds faces of 10 px on it, Haar of 20
 EVERY, SOON = 0.5, 0.1  # s between detections: while all is well; while a face is missing, unsure or just lost
@@ -29,7 +28,7 @@ MISSES = 2  # detections in a row without the face that end a track of which the
 MEMORY = 2.0  # s for which a lost face's number is kept for it
 
 SAME_CROP = 0.85  # overlap from which the old crop serves again: a crop that moves makes points tremble
-SECOND_LOOK = 0.55  # overlap below which the points are found again about themselves: the face was off the middle
+SECOND_PASS = 0.55  # overlap below which the points are found again about themselves: the face was off the middle
 SAME_FACE = 0.5  # two tracks whose boxes' centres are closer, in sides, are on one face
 
 
@@ -85,7 +84,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class FaceTracker:
-    """Follows the faces of a video: `tracker(picture, time)` for each frame, in order.
+    """Follows the faces of a video: `tracker(image, time)` for each frame, in order.
 
     `live`: never waits for a detection, for cameras; a face then shows up some frames after it came. Otherwise a
     detection is waited for while no face is followed, and `DELAY` seconds of the video later where one is: the same
@@ -118,7 +117,7 @@ class FaceTracker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __call__(self, picture: np.ndarray, time: float) -> list[TrackedFace]:
+    def __call__(self, image: np.ndarray, time: float) -> list[TrackedFace]:
         """The faces of an (H, W, 3) uint8 RGB frame shown at `time` seconds, by number.
 
         Raises `ValueError` where time runs backwards: `reset()` starts another video.
@@ -126,13 +125,13 @@ class FaceTracker:
         if time < self._time:
             raise ValueError(f"time runs backwards, from {self._time} to {time} s; call reset() before another video")
         seconds, self._time = time - self._time, time
-        new = self._detected(picture, time)
+        new = self._detected(image, time)
         tracks = self._tracks + new
         boxes = [track.box for track in tracks]
-        faces = self.landmarker.at(picture, boxes, [track.score for track in tracks])
+        faces = self.landmarker.at(image, boxes, [track.score for track in tracks])
         # A fast face, or a detection some frames old: the points lie off the crop's middle, where they are worse.
-        off = [i for i, face in enumerate(faces) if overlap(face_box(face.points), boxes[i]) < SECOND_LOOK]
-        again = self.landmarker.at(picture, [face_box(faces[i].points) for i in off], [tracks[i].score for i in off])
+        off = [i for i, face in enumerate(faces) if overlap(face_box(face.points), boxes[i]) < SECOND_PASS]
+        again = self.landmarker.at(image, [face_box(faces[i].points) for i in off], [tracks[i].score for i in off])
         for i, face in zip(off, again, strict=True):
             faces[i] = face
         for track, face in zip(tracks, faces, strict=True):
@@ -140,16 +139,13 @@ class FaceTracker:
         self._tracks = self._sorted_out(tracks, new, time)
         return [self._answer(track, seconds) for track in self._tracks]
 
-    def _detected(self, picture: np.ndarray, time: float) -> list[_Track]:
+    def _detected(self, image: np.ndarray, time: float) -> list[_Track]:
         """Begin and collect detections; tells known tracks, and returns a new one for each face without."""
         hurry = not self._tracks or self._lost or any(self._unsure(track) for track in self._tracks)
         if self._job is None and time - self._began > (SOON if hurry else EVERY) - 1e-6:
-            height, width = picture.shape[:2]
-            factor = min(1.0, DETECT_SIDE / max(height, width))
-            small = max(1, round(width * factor)), max(1, round(height * factor))
+            small, x, y = shrink(image, DETECT_SIDE)
             # Always a copy: the caller may draw on the frame while it is searched.
-            copy = cv2.resize(picture, small, interpolation=cv2.INTER_AREA) if factor < 1 else picture.copy()
-            self._job = self._worker.submit(self._search, copy, width / small[0], height / small[1])
+            self._job = self._worker.submit(self._search, small.copy() if small is image else small, x, y)
             self._began, self._searched = time, [(track, track.face.box) for track in self._tracks]
         if self._job is None or not self._due(time):
             return []

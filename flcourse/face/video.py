@@ -1,4 +1,4 @@
-"""Pictures of a camera, a video file or a generator, one after the other, with the time of each (OpenCV)."""
+"""Images of a camera, a video file or a generator, one after the other, with the time of each (OpenCV)."""
 
 import math
 import os
@@ -13,21 +13,21 @@ import numpy as np
 from flcourse.errors import CourseError
 
 RATE = 30.0  # frames/s, where a source does not say
-FIRST, NEXT = 10.0, 5.0  # s to wait for a camera's first picture (some open slowly), and for each after it
+FIRST, NEXT = 10.0, 5.0  # s to wait for a camera's first image (some open slowly), and for each after it
 REST = 0.02  # s between two tries after a camera gave nothing
 
 # FFmpeg's AV_LOG_QUIET, else it prints what it finds wrong with a file. Here, as it is looked at only once.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-Read = Callable[[], tuple[np.ndarray, float] | None]  # the next picture, BGR or RGB, and its time in s; None: the end
+Read = Callable[[], tuple[np.ndarray, float] | None]  # the next image, BGR or RGB, and its time in s; None: the end
 
 
 class Video:
-    """The pictures of a source in order: iterating gives `(picture (H, W, 3) uint8 RGB, time in seconds)`.
+    """The images of a source in order: iterating gives `(image (H, W, 3) uint8 RGB, time in seconds)`.
 
-    `source` is a camera's number, the path of a video file, the address of a stream, or an iterable of pictures, which
-    come `rate` a second, or of tuples that begin with a picture and its time. A camera or a stream (`live`) gives its
-    newest picture, and none twice; a file and an iterable give every one. Time is 0 at the first picture and never
+    `source` is a camera's number, the path of a video file, the address of a stream, or an iterable of images, which
+    come `rate` a second, or of tuples that begin with an image and its time. A camera or a stream (`live`) gives its
+    newest image, and none twice; a file and an iterable give every one. Time is 0 at the first image and never
     stands still. `release` gives a camera back, also from another thread, and ends the iteration; so does leaving a
     `with` block. Raises `CourseError` where a source is missing, busy, unreadable or empty, where a camera falls
     silent, and where an iterable gives something else.
@@ -35,7 +35,7 @@ class Video:
 
     def __init__(self, source: int | str | os.PathLike | Iterable[np.ndarray], rate: float = RATE) -> None:
         self.rate = rate  # frames/s to show it at; a file's own
-        self.count: int | None = None  # how many pictures, where that is known; a file may be a little wrong
+        self.count: int | None = None  # how many images, where that is known; a file may be a little wrong
         self.live = False
         self._released, self._turn = threading.Event(), threading.RLock()
         self._close: Callable[[], None] = lambda: None
@@ -51,13 +51,13 @@ class Video:
             self.name = os.fspath(source)
             self.live = "://" in self.name or Path(source).is_char_device()  # /dev/video0
         elif isinstance(source, Iterable):
-            self.name = "the pictures"
+            self.name = "the images"
             self.count = len(source) if hasattr(source, "__len__") else None
-            pictures = iter(source)
-            self._close = getattr(pictures, "close", self._close)  # a generator's own clean-up
-            return self._from(pictures)
+            images = iter(source)
+            self._close = getattr(images, "close", self._close)  # a generator's own clean-up
+            return self._from(images)
         else:
-            raise CourseError(f"source {source!r}: expected a camera's number, a video file or pictures")
+            raise CourseError(f"source {source!r}: expected a camera's number, a video file or images")
         if not self.live and not Path(source).is_file():
             raise CourseError(f"{self.name}: no such file, expected a video or a camera's number")
         capture = _capture(source)
@@ -76,22 +76,22 @@ class Video:
         self._close = capture.release
         return lambda: _read_file(capture)
 
-    def _from(self, pictures: Iterator[np.ndarray]) -> Read:
+    def _from(self, images: Iterator[np.ndarray]) -> Read:
         number = -1
 
         def read():
             nonlocal number
             number += 1
-            picture, at = next(pictures, None), number / self.rate
-            if picture is None:
+            image, at = next(images, None), number / self.rate
+            if image is None:
                 return None
-            if isinstance(picture, tuple) and len(picture) > 1:
-                picture, at = picture[:2]
-            form = getattr(picture, "dtype", None), getattr(picture, "shape", ())
-            if form[0] != np.uint8 or len(form[1]) != 3 or form[1][2] != 3 or not picture.size:
-                found = f"{form[0]} {form[1]}" if form[0] else type(picture).__name__
-                raise CourseError(f"picture {number}: {found}, expected uint8 (H, W, 3), RGB")
-            return picture, at
+            if isinstance(image, tuple) and len(image) > 1:
+                image, at = image[:2]
+            form = getattr(image, "dtype", None), getattr(image, "shape", ())
+            if form[0] != np.uint8 or len(form[1]) != 3 or form[1][2] != 3 or not image.size:
+                found = f"{form[0]} {form[1]}" if form[0] else type(image).__name__
+                raise CourseError(f"image {number}: {found}, expected uint8 (H, W, 3), RGB")
+            return image, at
 
         return read
 
@@ -103,19 +103,19 @@ class Video:
             try:
                 read = None if self._released.is_set() else self._read()
                 if read is None and math.isnan(self._start) and not self._released.is_set():
-                    raise CourseError(f"{self.name}: no picture in it, expected a video")
+                    raise CourseError(f"{self.name}: no image in it, expected a video")
             except BaseException:
                 self.release()
                 raise
             if read is None:
                 self.release()
                 raise StopIteration
-            picture, at = read
+            image, at = read
             if math.isnan(self._start):
                 self._start = at
             at -= self._start
             self._last = at if at > self._last else self._last + 1 / self.rate  # some files have wrong times, or none
-            return picture, self._last
+            return image, self._last
 
     def release(self) -> None:
         """Give the camera or the file back; iterating ends. Nothing happens the second time."""
@@ -132,7 +132,7 @@ class Video:
 
 
 class _Newest:
-    """A camera read in a thread of its own, so that old pictures do not queue in its driver; keeps the newest."""
+    """A camera read in a thread of its own, so that old images do not queue in its driver; keeps the newest."""
 
     def __init__(self, capture: cv2.VideoCapture, name: str, released: threading.Event) -> None:
         self.capture, self.name, self.released = capture, name, released
@@ -159,7 +159,7 @@ class _Newest:
             while self.newest is None and not self.released.is_set():
                 if time.monotonic() > end:
                     raise CourseError(
-                        f"{self.name}: gave no picture for {self.patience:g} s: was it unplugged, or taken by another "
+                        f"{self.name}: gave no image for {self.patience:g} s: was it unplugged, or taken by another "
                         f"program?"
                     )
                 self.change.wait(0.1)
@@ -169,7 +169,7 @@ class _Newest:
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), at
 
     def join(self) -> None:
-        self.thread.join(2)  # s; a picture takes 33 ms, a driver that hangs up to 10 s
+        self.thread.join(2)  # s; an image takes 33 ms, a driver that hangs up to 10 s
 
 
 def _capture(source: int | str | os.PathLike) -> cv2.VideoCapture:

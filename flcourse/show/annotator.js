@@ -1,15 +1,15 @@
 /**
  * The browser's half of Annotator (annotator.py): shows the photograph, takes clicks, drags and keys, and sends marks.
  *
- * Two frames are used. "Pixels" are Python's: integers at pixel centres, the picture spans -0.5 to width - 0.5. "Parts"
+ * Two frames are used. "Pixels" are Python's: integers at pixel centres, the image spans -0.5 to width - 0.5. "Parts"
  * are of the shown view, 0 to 1 from its left or top edge; canvases and the pointer are measured in them.
  */
 
 const GRAB = { mouse: 9, pen: 12, touch: 20 }; // CSS pixels from a point within which it is taken hold of
 const MOVED = 3; // CSS pixels before a press on a point counts as a drag
-const NUDGE = 0.5, LEAP = 5; // picture pixels that an arrow key moves a point, without and with Shift
-const LOUPE = 4; // times larger than the picture on the screen
-const ZOOMS = [1, 1.5, 2, 3, 4, 6, 8, 12]; // of the view, times the whole picture
+const NUDGE = 0.5, LEAP = 5; // image pixels that an arrow key moves a point, without and with Shift
+const LOUPE = 4; // times larger than the image on the screen
+const ZOOMS = [1, 1.5, 2, 3, 4, 6, 8, 12]; // of the view, times the whole image
 const STEPS = 500; // that can be undone
 const DARK = "rgb(16 20 24)", WHITE = "#fff";
 
@@ -40,7 +40,7 @@ function render({ model, el }) {
   const next = button("Next ›", "Choose the next point (N)");
   const undo = button("Undo", "Undo the last step (Ctrl+Z)");
   const remove = button("Remove", "Remove the chosen point (Delete)");
-  const less = button("−", "Show more of the picture (−)");
+  const less = button("−", "Show more of the image (−)");
   const more = button("+", "Zoom in on the chosen point (+)");
   const swatch = make("span", "swatch"), title = make("span", "title");
   const hint = make("div", "hint"), status = make("div", "status", { role: "status" });
@@ -218,7 +218,7 @@ function render({ model, el }) {
 
   function drawPhoto() {
     const [context, width, height] = prepare(photo), [w, h] = span();
-    // Beyond three screen pixels for each of the picture's, its pixels are shown as they are: squares.
+    // Beyond three screen pixels for each of the image's, its pixels are shown as they are: squares.
     context.imageSmoothingEnabled = width / w < 3;
     context.imageSmoothingQuality = "high";
     if (bitmap) context.drawImage(bitmap, corner[0] + 0.5, corner[1] + 0.5, w, h, 0, 0, width, height);
@@ -230,7 +230,7 @@ function render({ model, el }) {
 
   function drawLoupe() {
     const [context, side, high] = prepare(loupe);
-    const scale = LOUPE * photo.clientWidth / span()[0]; // CSS pixels for each of the picture's
+    const scale = LOUPE * photo.clientWidth / span()[0]; // CSS pixels for each of the image's
     const middle = drag?.shown ? drag.point : hover ?? focus();
     const place = ([x, y]) => [side / 2 + (x - middle[0]) * scale, high / 2 + (y - middle[1]) * scale];
     context.fillStyle = DARK;
@@ -275,7 +275,7 @@ function render({ model, el }) {
 
   // --- mouse, pen, finger ---
 
-  /** Where a pointer is, in picture pixels. */
+  /** Where a pointer is, in image pixels. */
   function pointed(event) {
     const box = photo.getBoundingClientRect();
     return toPixels([(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]);
@@ -421,7 +421,7 @@ function render({ model, el }) {
   createImageBitmap(new Blob([jpeg], { type: "image/jpeg" })).then((made) => {
     bitmap = made;
     draw();
-  }, () => { status.textContent = "The picture could not be shown."; });
+  }, () => { status.textContent = "The image could not be shown."; });
   const resized = new ResizeObserver(draw);
   resized.observe(photo);
   draw();

@@ -13,10 +13,10 @@ import numpy as np
 import traitlets
 
 from flcourse.data.drawing.shape import NEUTRAL, Expression, express
-from flcourse.data.ibug import Face, read_imglab, write_imglab
+from flcourse.data.imglab import Face, read_imglab, write_imglab
 from flcourse.errors import CourseError
 from flcourse.face.draw import PART_COLOURS
-from flcourse.pictures import read_picture, write_picture
+from flcourse.images import read_image, write_image
 from flcourse.points import CLOSED_PARTS, N_POINTS, PARTS, Box, tight_box
 
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
@@ -25,23 +25,23 @@ JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWR
 WHERE = {
     "jaw": (
         "Jaw",
-        "From the ear at the picture's left along the edge of the face; 8 is the chin's tip, 16 at the other ear.",
+        "From the ear at the image's left along the edge of the face; 8 is the chin's tip, 16 at the other ear.",
     ),
-    "right_brow": ("Brow, left in the picture", "Along the brow's upper edge, from its outer to its inner end."),
-    "left_brow": ("Brow, right in the picture", "Along the brow's upper edge, from its inner to its outer end."),
+    "right_brow": ("Brow, left in the image", "Along the brow's upper edge, from its outer to its inner end."),
+    "left_brow": ("Brow, right in the image", "Along the brow's upper edge, from its inner to its outer end."),
     "nose_bridge": ("Bridge of the nose", "From between the eyes (27) straight down to the tip of the nose (30)."),
-    "nose_base": ("Base of the nose", "Under the nose from the picture's left to right; 33 is in the middle."),
+    "nose_base": ("Base of the nose", "Under the nose from the image's left to right; 33 is in the middle."),
     "right_eye": (
-        "Eye, left in the picture",
+        "Eye, left in the image",
         "36 outer corner, 37 and 38 upper lid, 39 inner corner, then back along the lower lid: 40, 41.",
     ),
     "left_eye": (
-        "Eye, right in the picture",
+        "Eye, right in the image",
         "42 inner corner, 43 and 44 upper lid, 45 outer corner, then back along the lower lid: 46, 47.",
     ),
     "outer_lips": (
         "Lips, outer edge",
-        "48 corner at the picture's left, over the upper lip (51 in the middle) to the corner 54, back below (57).",
+        "48 corner at the image's left, over the upper lip (51 in the middle) to the corner 54, back below (57).",
     ),
     "inner_lips": (
         "Lips, inner edge",
@@ -79,36 +79,36 @@ def scheme() -> dict:
 class Annotator(anywidget.AnyWidget):
     """A photograph, (H, W, 3) uint8 RGB, on which 68 points are clicked in order, dragged and corrected.
 
-    `points`, (68, 2) picture pixels, are a proposal to begin with (say, a landmarker's); NaN where there is none. The
+    `points`, (68, 2) image pixels, are a proposal to begin with (say, a landmarker's); NaN where there is none. The
     current state is always in `points`; `save` keeps it. Several annotators are independent; one shown twice is one.
     """
 
     _esm = Path(__file__).with_name("annotator.js")
     _css = Path(__file__).with_name("annotator.css")
 
-    jpeg = traitlets.Bytes(read_only=True, help="the picture, for the browser to show").tag(sync=True)
+    jpeg = traitlets.Bytes(read_only=True, help="the image, for the browser to show").tag(sync=True)
     width = traitlets.Int(read_only=True).tag(sync=True)
     height = traitlets.Int(read_only=True).tag(sync=True)
     scheme = traitlets.Dict(read_only=True).tag(sync=True)
     # Lists, because JSON has no NaN. Integers are at pixel centres, as everywhere; the browser adds the half pixel.
-    marks = traitlets.List(help="68 times [x, y] in picture pixels, or None where not set").tag(sync=True)
+    marks = traitlets.List(help="68 times [x, y] in image pixels, or None where not set").tag(sync=True)
     current = traitlets.Int(0, min=0, max=N_POINTS - 1, help="the point that the next click sets").tag(sync=True)
     # Here rather than in the browser, so that two views of one annotator undo the same.
     history = traitlets.List(help="for each step, what it changed: lists of [index, mark before]").tag(sync=True)
 
-    def __init__(self, picture: np.ndarray, points: np.ndarray | None = None, **traits):
-        picture = np.asarray(picture)
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
-            raise ValueError(f"picture: {picture.dtype} {picture.shape}, expected uint8 (H, W, 3), RGB")
-        self.picture = picture.copy()  # what is saved later is what was annotated
+    def __init__(self, image: np.ndarray, points: np.ndarray | None = None, **traits):
+        image = np.asarray(image)
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(f"image: {image.dtype} {image.shape}, expected uint8 (H, W, 3), RGB")
+        self.image = image.copy()  # what is saved later is what was annotated
         marks = as_marks(points)
-        done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(self.picture, cv2.COLOR_RGB2BGR), JPEG)
+        done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(self.image, cv2.COLOR_RGB2BGR), JPEG)
         if not done:
-            raise ValueError(f"picture: {picture.shape}, too large to be shown (JPEG's limit is 65,500 pixels)")
+            raise ValueError(f"image: {image.shape}, too large to be shown (JPEG's limit is 65,500 pixels)")
         super().__init__(marks=marks, current=first_missing(marks), **traits)
         self.set_trait("jpeg", jpeg.tobytes())
-        self.set_trait("height", picture.shape[0])
-        self.set_trait("width", picture.shape[1])
+        self.set_trait("height", image.shape[0])
+        self.set_trait("width", image.shape[1])
         self.set_trait("scheme", scheme())
         self._saved: dict[Path, Face] = {}  # what lies of this annotator in each XML
 
@@ -126,7 +126,7 @@ class Annotator(anywidget.AnyWidget):
 
     @property
     def points(self) -> np.ndarray:
-        """The points as they are now, (68, 2) float64, picture pixels, integers at pixel centres; NaN where not set.
+        """The points as they are now, (68, 2) float64, image pixels, integers at pixel centres; NaN where not set.
 
         Setting them replaces everything (None: no point is set), and cannot be undone in the browser.
         """
@@ -167,19 +167,19 @@ class Annotator(anywidget.AnyWidget):
     # --- keeping it ---
 
     def face(self, path: str | os.PathLike, file: str | None = None) -> Face:
-        """The annotation as a `Face` of the picture file `path`, called `file` in its XML (or as the path is).
+        """The annotation as a `Face` of the image file `path`, called `file` in its XML (or as the path is).
 
-        The picture is not written: `save` does that. Raises `CourseError` where points miss.
+        The image is not written: `save` does that. Raises `CourseError` where points miss.
         """
         path = Path(path)
         return Face(path, path.name if file is None else file, self.box, self._complete().astype(np.float32))
 
     def save(self, xml: str | os.PathLike, file: str | None = None) -> list[Face]:
-        """Write the picture as PNG beside `xml` and add the face to it; return all of its faces, read back.
+        """Write the image as PNG beside `xml` and add the face to it; return all of its faces, read back.
 
-        `file` names the picture, relative to the XML; without it, it is the XML's name and the next free number. Saved
+        `file` names the image, relative to the XML; without it, it is the XML's name and the next free number. Saved
         again, an annotator replaces what it saved before. Raises `CourseError`, and writes nothing, where points miss,
-        where `xml` is there but is no imglab file, and where `file` is another picture.
+        where `xml` is there but is no imglab file, and where `file` is another image.
         """
         xml = Path(xml)
         self._complete()
@@ -193,13 +193,13 @@ class Annotator(anywidget.AnyWidget):
         if path.suffix.lower() != ".png":
             raise CourseError(f"{file}: expected a name that ends in .png, which keeps every pixel")
         if path.exists():
-            if not np.array_equal(read_picture(path), self.picture):
-                raise CourseError(f"{path}: is there already and is another picture; choose another name")
+            if not np.array_equal(read_image(path), self.image):
+                raise CourseError(f"{path}: is there already and is another image; choose another name")
         else:
-            write_picture(path, self.picture)
+            write_image(path, self.image)
         write_imglab(xml, [*faces, self.face(path, file)])
         faces = read_imglab(xml)
-        # Faces of one picture stand together in the file, the newest last.
+        # Faces of one image stand together in the file, the newest last.
         self._saved[xml.resolve()] = [face for face in faces if face.file == file][-1]
         return faces
 
@@ -223,7 +223,7 @@ def first_missing(marks: list) -> int:
 
 
 def _free_name(xml: Path) -> str:
-    """The name of a picture beside `xml` that is not there yet: `mine_0000.png` for `mine.xml`."""
+    """The name of an image beside `xml` that is not there yet: `mine_0000.png` for `mine.xml`."""
     number = 0
     while (xml.parent / f"{xml.stem}_{number:04d}.png").exists():
         number += 1

@@ -1,14 +1,14 @@
 /**
- * The browser's half of BrowserCamera (camera.py): takes pictures from the camera, sends them to Python, one at a time
+ * The browser's half of BrowserCamera (camera.py): takes images from the camera, sends them to Python, one at a time
  * and always the newest, and shows what comes back. The camera is on between Start and Stop only.
  */
 
 const SIDE = 640; // px, the longer side of what is sent
 const QUALITY = 0.8; // of its JPEG: 30 to 50 KB a frame
-const BETWEEN = 33; // ms between two looks at the camera, where the browser does not say when a picture is new
+const BETWEEN = 33; // ms between two looks at the camera, where the browser does not say when an image is new
 const PATIENCE = 2500; // ms without an answer before the widget says so
 const AGAIN = 10000; // ms before another frame is sent: the last one may have been lost with the connection
-const LIMIT = 60000; // ms before the camera is turned off: nobody looks at its pictures
+const LIMIT = 60000; // ms before the camera is turned off: nobody looks at its images
 const LATELY = 2000; // ms, over which frames/s and latency are averaged
 
 const BUSY = "Python does not answer: it is busy, perhaps with another cell. This goes on as soon as it answers.";
@@ -47,13 +47,13 @@ function explain(error) {
     case "AbortError":
       return "The camera is there but gives nothing: another program uses it. Close that one, then press Start again.";
     default:
-      return `No picture from the camera: ${error.message || error.name || error}`;
+      return `No image from the camera: ${error.message || error.name || error}`;
   }
 }
 
 function render({ model, el }) {
-  const screen = make("canvas", "picture", {
-    width: 640, height: 480, role: "img", "aria-label": "The camera's picture with the points of the faces in it",
+  const screen = make("canvas", "image", {
+    width: 640, height: 480, role: "img", "aria-label": "The camera's image with the points of the faces in it",
   });
   const hint = make("span", "hint");
   const button = make("button", "button", { type: "button" });
@@ -83,7 +83,7 @@ function render({ model, el }) {
     el.dataset.state = !run ? "off" : run.stream ? "on" : "asking"; // for the style and for tests
     button.textContent = run ? "Stop" : "Start";
     button.setAttribute("aria-label", run ? "Stop the camera" : "Start the camera");
-    hint.textContent = !run ? "Start shows your camera's picture here. It goes to this notebook's kernel and nowhere else."
+    hint.textContent = !run ? "Start shows your camera's image here. It goes to this notebook's kernel and nowhere else."
       : run.stream ? "The camera is on; the first answer comes soon." : "Your browser asks whether this page may use the camera.";
     hint.hidden = Boolean(run ? run.shown : screen.dataset.drawn);
     if (!run) figures.textContent = "";
@@ -180,7 +180,7 @@ function render({ model, el }) {
     }
   }
 
-  /** Note every new picture of the camera, and send it where the last one is back. */
+  /** Note every new image of the camera, and send it where the last one is back. */
   function look(mine) {
     if (run !== mine) return;
     const next = () => {
@@ -245,7 +245,7 @@ function render({ model, el }) {
     else show();
   }
 
-  /** Frames a second, and how long one is on its way: from the camera's picture to the one with points. */
+  /** Frames a second, and how long one is on its way: from the camera's image to the one with points. */
   function tell(mine, latency, faces) {
     const now = performance.now();
     mine.shown += 1;

@@ -1,6 +1,6 @@
 """Live in a notebook: the browser's camera, or the kernel's camera or a video, with points drawn on every face.
 
-`BrowserCamera` uses the camera where the browser runs, so it works with a kernel on another machine; `watch` plays what
+`BrowserCamera` uses the camera where the browser runs, so it works with a kernel on another machine; `play` plays what
 the kernel itself can open; `film_strip` is a figure of a few frames, for readers of a notebook that does not run.
 """
 
@@ -23,11 +23,11 @@ from flcourse.errors import CourseError
 from flcourse.face.landmarker import FaceLandmarks
 from flcourse.face.overlays import OVERLAYS, Overlay, open_overlay
 from flcourse.face.video import RATE, Video
-from flcourse.pictures import decode_picture
+from flcourse.images import decode_image, shrink
 from flcourse.show.plot import Figure, gallery
 from flcourse.show.widgets import FAILED, one_line
 
-# Finds the faces of an (H, W, 3) uint8 RGB picture at a time in seconds: a `FaceTracker`, or a function.
+# Finds the faces of an (H, W, 3) uint8 RGB image at a time in seconds: a `FaceTracker`, or a function.
 Find = Callable[[np.ndarray, float], Sequence[FaceLandmarks]]
 
 SHOWN = 640  # px, the longer side of what is sent to the browser: a frame is 30 to 60 KB
@@ -46,7 +46,7 @@ class Looker:
         self.open_overlay = open_overlay
         self.name, self.overlay, self.closed = self.names[0], None, False
         self.frame: np.ndarray | None = None  # (H, W, 3) uint8 RGB, as it came
-        self.picture: np.ndarray | None = None  # the same with the overlay
+        self.image: np.ndarray | None = None  # the same with the overlay
         self.faces: list[FaceLandmarks] = []
         self._turn = Lock()  # messages come in JupyterLab in a thread of their own
 
@@ -78,10 +78,10 @@ class Looker:
             if self.overlay is None:
                 self.overlay = self.open_overlay(self.name)
             faces = list(self.find(frame, at))
-            picture = frame.copy()
-            self.overlay(picture, faces, at)
-            self.frame, self.picture, self.faces = frame, picture, faces
-            return picture
+            image = frame.copy()
+            self.overlay(image, faces, at)
+            self.frame, self.image, self.faces = frame, image, faces
+            return image
 
 
 def check_name(name: str, names: Sequence[str]) -> str:
@@ -90,14 +90,12 @@ def check_name(name: str, names: Sequence[str]) -> str:
     return name
 
 
-def to_jpeg(picture: np.ndarray) -> bytes:
-    """An (H, W, 3) uint8 RGB picture as JPEG for the browser, its longer side at most 640 px."""
-    scale = SHOWN / max(picture.shape[:2])
-    if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG)
+def to_jpeg(image: np.ndarray) -> bytes:
+    """An (H, W, 3) uint8 RGB image as JPEG for the browser, its longer side at most 640 px."""
+    image, _, _ = shrink(image, SHOWN)
+    done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), JPEG)
     if not done:
-        raise ValueError(f"picture: {picture.dtype} {picture.shape}, not encoded as JPEG")
+        raise ValueError(f"image: {image.dtype} {image.shape}, not encoded as JPEG")
     return jpeg.tobytes()
 
 
@@ -112,9 +110,9 @@ class LastFrame:
         return self._looker.frame
 
     @property
-    def picture(self) -> np.ndarray | None:
+    def image(self) -> np.ndarray | None:
         """The last frame with what was drawn on it, (H, W, 3) uint8 RGB; None before the first."""
-        return self._looker.picture
+        return self._looker.image
 
     @property
     def faces(self) -> list[FaceLandmarks]:
@@ -123,13 +121,13 @@ class LastFrame:
 
 
 class BrowserCamera(LastFrame, anywidget.AnyWidget):
-    """The camera of the browser, with what `find` finds drawn on its pictures; works with a kernel anywhere.
+    """The camera of the browser, with what `find` finds drawn on its images; works with a kernel anywhere.
 
-    `find(picture, time)` takes (H, W, 3) uint8 RGB, longer side at most 640 px, and seconds since Start, and returns
+    `find(image, time)` takes (H, W, 3) uint8 RGB, longer side at most 640 px, and seconds since Start, and returns
     faces: a `FaceTracker`, or any function; where it has a `reset`, that is called at each Start. `overlays` are the
     names to choose from, and `open_overlay(name)` gives a fresh one; the course's need a tracker's faces. One frame is
-    on its way at a time, always the newest. A mirrored picture is mirrored before it is looked at, so that what is
-    drawn on it can be read. `frame`, `picture` and `faces` keep the last one. What `find` or an overlay raises turns
+    on its way at a time, always the newest. A mirrored image is mirrored before it is looked at, so that what is
+    drawn on it can be read. `frame`, `image` and `faces` keep the last one. What `find` or an overlay raises turns
     the camera off and is shown, as `error` says.
     """
 
@@ -188,23 +186,23 @@ class BrowserCamera(LastFrame, anywidget.AnyWidget):
             elif session == self.session and kind == "stop":
                 self.session = ""
             elif session == self.session and kind == "frame":
-                frame = decode_picture(buffers[0] if buffers else b"", "the browser's picture")
+                frame = decode_image(buffers[0] if buffers else b"", "the browser's image")
                 mirrored = content.get("mirrored", False)
                 if self._mirrored not in (None, mirrored):
                     self._looker.reset()  # faces have leapt to the other side
                 self._mirrored = mirrored
-                picture = self._looker(frame, float(content["time"]))
+                image = self._looker(frame, float(content["time"]))
                 answer = {"kind": "answer", "session": session, "number": content["number"], "faces": len(self.faces)}
-                self.send(answer, [to_jpeg(picture)])
+                self.send(answer, [to_jpeg(image)])
         except Exception as problem:  # the learner's own function: whatever it raises belongs into the widget
             self.error = one_line(problem)
             self.stop()
 
 
-class Screen(anywidget.AnyWidget):
-    """A picture that changes often: the next is sent when the last was shown, so that a slow connection lags by one."""
+class LiveImage(anywidget.AnyWidget):
+    """An image that changes often: the next is sent when the last was shown, so that a slow connection lags by one."""
 
-    _esm = Path(__file__).with_name("screen.js")
+    _esm = Path(__file__).with_name("live_image.js")
 
     jpeg = traitlets.Bytes(b"").tag(sync=True)
     label = traitlets.Unicode("", help="for those who do not see it").tag(sync=True)
@@ -219,19 +217,19 @@ class Screen(anywidget.AnyWidget):
 
     @property
     def free(self) -> bool:
-        """Whether a picture would be shown now; after a second without an answer, whether anyone looks at all."""
+        """Whether an image would be shown now; after a second without an answer, whether anyone looks at all."""
         return time.monotonic() - self._sent > SECOND
 
-    def show(self, picture: np.ndarray) -> None:
-        """Send an (H, W, 3) uint8 RGB picture."""
+    def show(self, image: np.ndarray) -> None:
+        """Send an (H, W, 3) uint8 RGB image."""
         self._sent = time.monotonic()
-        self.jpeg = to_jpeg(picture)
+        self.jpeg = to_jpeg(image)
 
 
-class Watch(LastFrame, ipywidgets.VBox):
-    """A camera or a video that plays in a notebook, with what is found drawn on it; made by `watch`.
+class VideoPlayer(LastFrame, ipywidgets.VBox):
+    """A camera or a video that plays in a notebook, with what is found drawn on it; made by `play`.
 
-    `frame`, `picture` and `faces` keep the last frame, `frames` counts those looked at. `task` ends when the video
+    `frame`, `image` and `faces` keep the last frame, `frames` counts those looked at. `task` ends when the video
     does, or after `stop`; `await view.task` waits for it. `error` is what went wrong, in one line.
     """
 
@@ -240,7 +238,7 @@ class Watch(LastFrame, ipywidgets.VBox):
         self._looker, self._stopping = looker, Event()
         self._begin = self._told = -math.inf  # when frame 0 was due; when the status was written
         self._times = deque()  # when the frames of the last second were looked at
-        self.screen = Screen(f"{video.name}, with what is found drawn on it")
+        self.screen = LiveImage(f"{video.name}, with what is found drawn on it")
         self.button = ipywidgets.Button(description="Stop", icon="stop", tooltip=f"Stop {video.name}")
         self.choice = ipywidgets.Dropdown(options=looker.names, description="overlay")
         self.status = ipywidgets.HTML("opening ...")
@@ -248,7 +246,7 @@ class Watch(LastFrame, ipywidgets.VBox):
         self.choice.observe(lambda change: looker.choose(change.new), "value")
         row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
         super().__init__([self.screen, ipywidgets.Box([self.button, self.choice, self.status], layout=row)])
-        self.add_class("flcourse-watch")
+        self.add_class("flcourse-player")
         self.task = asyncio.get_running_loop().create_task(self._play())
 
     def __repr__(self):  # what a reader on GitHub sees in its place
@@ -265,9 +263,9 @@ class Watch(LastFrame, ipywidgets.VBox):
         try:
             while await asyncio.to_thread(self._next):
                 self._tell()
-            if self.picture is not None:
-                self.screen.show(self.picture)  # the last one, whether or not the browser kept up
-        except Exception as problem:  # shown; the last picture stays
+            if self.image is not None:
+                self.screen.show(self.image)  # the last one, whether or not the browser kept up
+        except Exception as problem:  # shown; the last image stays
             self.error = one_line(problem)
         finally:  # also where the kernel ends and cancels the task
             early = self._stopping.is_set()
@@ -279,8 +277,8 @@ class Watch(LastFrame, ipywidgets.VBox):
     def _next(self) -> bool:
         """Look at the next frame, and show it when it is due; False at the end."""
         frame, at = next(self.video, (None, 0.0))
-        picture = None if frame is None else self._looker(frame, at)
-        if picture is None:
+        image = None if frame is None else self._looker(frame, at)
+        if image is None:
             return False
         if not self.video.live:
             now = time.monotonic()
@@ -288,7 +286,7 @@ class Watch(LastFrame, ipywidgets.VBox):
             self._begin = max(self._begin, now - at)
             self._stopping.wait(max(0.0, self._begin + at - now))
         if self.screen.free:
-            self.screen.show(picture)
+            self.screen.show(image)
         self.frames += 1
         return True
 
@@ -306,35 +304,35 @@ class Watch(LastFrame, ipywidgets.VBox):
         self.status.value = f"{number} · {rate:.1f} frames/s · {faces}"
 
 
-_watched: Watch | None = None  # the one that plays
+_playing: VideoPlayer | None = None  # the one that plays
 
 
-def watch(
+def play(
     source: int | str | Path | Iterable[np.ndarray],
     find: Find,
     overlays: Sequence[str] = tuple(OVERLAYS),
     open_overlay: Callable[[str], Overlay] = open_overlay,
     *,
     rate: float = RATE,
-) -> Watch:
-    """Play the kernel's own camera, a video file or pictures in the notebook, with what `find` finds drawn on them.
+) -> VideoPlayer:
+    """Play the kernel's own camera, a video file or images in the notebook, with what `find` finds drawn on them.
 
     `source` and `rate` are those of `Video`; `find`, `overlays` and `open_overlay` those of `BrowserCamera`. A camera
-    shows its newest picture, a file every one at its own rate, or slower where finding takes longer. Other cells run
+    shows its newest image, a file every one at its own rate, or slower where finding takes longer. Other cells run
     beside it. One plays at a time: what an earlier call still plays is stopped, so that its camera is free again.
     Raises `CourseError` where the source cannot be opened, or where no notebook is there to play in.
     """
-    global _watched
+    global _playing
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        raise CourseError("watch plays in a notebook; elsewhere use `flcourse webcam`") from None
-    if _watched is not None:
-        _watched.stop()
+        raise CourseError("play works in a notebook; elsewhere use `flcourse webcam`") from None
+    if _playing is not None:
+        _playing.stop()
     looker = Looker(find, overlays, open_overlay)
     looker.reset()
-    _watched = Watch(Video(source, rate), looker)
-    return _watched
+    _playing = VideoPlayer(Video(source, rate), looker)
+    return _playing
 
 
 def film_strip(
@@ -354,21 +352,21 @@ def film_strip(
     """
     looker = Looker(find, ["strip"], lambda _name: overlay or open_overlay("points"))
     looker.reset()
-    wanted, pictures, titles = deque(sorted(seconds)), [], []
+    wanted, images, titles = deque(sorted(seconds)), [], []
     with Video(source, rate) as video:
         for frame, at in video:
-            picture = looker(frame, at)
+            image = looker(frame, at)
             while wanted and at >= wanted[0] - 0.5 / video.rate:
                 wanted.popleft()
-                pictures.append(picture)
+                images.append(image)
                 titles.append(f"{at:.1f} s")
             if not wanted:
                 break
-    if not pictures:
+    if not images:
         raise CourseError(f"{video.name}: no frame at {', '.join(f'{at:g}' for at in seconds)} s, it is shorter")
-    columns = min(len(pictures), COLUMNS)
-    figure = gallery(pictures, titles, columns=columns, size=STRIP, title=title)
-    height, width = pictures[0].shape[:2]
-    rows = -(-len(pictures) // columns)
+    columns = min(len(images), COLUMNS)
+    figure = gallery(images, titles, columns=columns, size=STRIP, title=title)
+    height, width = images[0].shape[:2]
+    rows = -(-len(images) // columns)
     figure.set_figheight(rows * (STRIP * height / width + TITLE) + (TITLE if title else 0))  # frames are not square
     return figure

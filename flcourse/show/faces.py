@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from flcourse.data.augment import Augment
-from flcourse.data.ibug import Face, FaceDataset
+from flcourse.data.face_dataset import FaceDataset
+from flcourse.data.imglab import Face
 from flcourse.face.draw import PART_COLOURS
 from flcourse.points import CLOSED_PARTS, N_POINTS, PARTS
 from flcourse.show.plot import Figure
@@ -22,9 +23,9 @@ OUTLINE = "#101418"  # around dots, lines and numbers: to be seen on any skin
 
 
 def plot_points(ax: Axes, points: np.ndarray, inches: float, numbers: bool = False) -> None:
-    """Plot 68 points (68, 2), pixels of the picture shown in `ax`, with lines through their parts; NaN is left out.
+    """Plot 68 points (68, 2), pixels of the image shown in `ax`, with lines through their parts; NaN is left out.
 
-    Dots and lines fit a picture `inches` wide; `numbers` writes each point's index beside it. The view stays.
+    Dots and lines fit an image `inches` wide; `numbers` writes each point's index beside it. The view stays.
     """
     points = np.asarray(points, float)
     if points.shape != (N_POINTS, 2):
@@ -76,7 +77,7 @@ def number_directions(points: np.ndarray) -> np.ndarray:
     """Unit vectors (68, 2), y down: to which side of each point its number stands.
 
     Eyes and lips have them above and below, and at the corners outside (the inner lips inside, for the outer's sake);
-    jaw and brows away from the face's middle, the nose's bridge at its left in the picture, its base above. Found from
+    jaw and brows away from the face's middle, the nose's bridge at its left in the image, its base above. Found from
     the points, so that a tilted face's numbers tilt.
     """
     points = np.where(np.isfinite(points), points, np.nanmean(points, axis=0))
@@ -97,45 +98,45 @@ def number_directions(points: np.ndarray) -> np.ndarray:
     return away / np.maximum(np.hypot(*away.T), 1e-9)[:, None]
 
 
-def _show(ax: Axes, picture: np.ndarray, points: np.ndarray | None, inches: float, numbers: bool = False) -> None:
-    """A picture, and its points where there are any, in axes `inches` wide."""
-    limits = {"vmin": 0, "vmax": 255} if picture.dtype == np.uint8 else {}  # a dark grey picture stays dark
-    ax.imshow(picture, cmap="gray", **limits)
+def _show(ax: Axes, image: np.ndarray, points: np.ndarray | None, inches: float, numbers: bool = False) -> None:
+    """An image, and its points where there are any, in axes `inches` wide."""
+    limits = {"vmin": 0, "vmax": 255} if image.dtype == np.uint8 else {}  # a dark grey image stays dark
+    ax.imshow(image, cmap="gray", **limits)
     ax.axis("off")
     if points is not None:
         plot_points(ax, points, inches, numbers)
 
 
 def face_gallery(
-    pictures: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
     points: Sequence[np.ndarray | None] | None = None,
     titles: Sequence[str] = (),
     columns: int = 8,
     size: float = 1.4,
     numbers: bool = False,
 ) -> Figure:
-    """A grid of pictures, (H, W, 3) RGB or (H, W) grey, each `size` inches wide, with its 68 points and a title.
+    """A grid of images, (H, W, 3) RGB or (H, W) grey, each `size` inches wide, with its 68 points and a title.
 
-    `points` has (68, 2) picture pixels for each picture, or None for one without. `numbers` writes the points' indices
-    beside them: for one large face. Fewer pictures than `columns` make a narrower figure.
+    `points` has (68, 2) image pixels for each image, or None for one without. `numbers` writes the points' indices
+    beside them: for one large face. Fewer images than `columns` make a narrower figure.
     """
-    if not len(pictures):
-        raise ValueError("no picture to show, expected at least one")
-    if points is not None and len(points) != len(pictures):
-        raise ValueError(f"{len(points)} sets of points for {len(pictures)} pictures, expected as many")
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
+    if not len(images):
+        raise ValueError("no image to show, expected at least one")
+    if points is not None and len(points) != len(images):
+        raise ValueError(f"{len(points)} sets of points for {len(images)} images, expected as many")
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
     lines = 1 + max((text.count("\n") for text in titles), default=0) if titles else 0
-    tallest = max(picture.shape[0] / picture.shape[1] for picture in pictures)
+    tallest = max(image.shape[0] / image.shape[1] for image in images)
     gap = 0.06
     row = size * tallest + gap + 0.17 * lines  # inches
     figure = Figure(figsize=((size + gap) * columns, row * rows), layout="constrained")
     figure.get_layout_engine().set(w_pad=gap / 2, h_pad=gap / 2, wspace=0, hspace=0)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for ax in axes[len(pictures) :]:
+    for ax in axes[len(images) :]:
         ax.axis("off")
-    for i, picture in enumerate(pictures):
-        _show(axes[i], picture, points[i] if points is not None else None, size, numbers)
+    for i, image in enumerate(images):
+        _show(axes[i], image, points[i] if points is not None else None, size, numbers)
         if i < len(titles):
             axes[i].set_title(titles[i], fontsize=9, pad=3)
     return figure
@@ -145,7 +146,7 @@ def face_gallery(
 
 LARGE, SMALL = 2.9, 0.94  # inches: before and after; the further samples
 SAMPLE_ROWS = 3
-TITLE, TITLE_PAD = 11, 5  # typographic points: the titles' size, and how far above the pictures they stand
+TITLE, TITLE_PAD = 11, 5  # typographic points: the titles' size, and how far above the images they stand
 
 
 def augmentation_figure(
@@ -154,7 +155,7 @@ def augmentation_figure(
     """A face's crop before and after augmentation, large, and `samples` further draws of the same settings.
 
     All come from `FaceDataset.crop`, so they are what training sees, but for grey: crops of `size` x `size` pixels.
-    The same `seed` draws the same; `points` shows the 68 points, which must move with the picture.
+    The same `seed` draws the same; `points` shows the 68 points, which must move with the image.
     """
     dataset = FaceDataset([face], size, seed=seed)
     shown = [dataset.crop(0)]  # as no augmentation leaves it
@@ -239,7 +240,7 @@ def explore_augmentation(faces: Sequence[Face]) -> Explorer:
         seed=ipywidgets.IntSlider(0, min=0, max=SEEDS - 1, description="seed: another throw"),
         points=ipywidgets.Checkbox(True, description="show the 68 points"),
     )
-    # Fifteen controls in one column would push the picture off the screen: as many columns as there is room for.
+    # Fifteen controls in one column would push the image off the screen: as many columns as there is room for.
     for control in explorer.controls.values():
         control.layout.width = "min(calc(100% - 4px), 34em)"
         control.style.description_width = "min(16.5em, 50%)"

@@ -1,4 +1,4 @@
-"""Pictures of the landmark network: its three flows, and the maps it draws."""
+"""Images of the landmark network: its three flows, and the maps it draws."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from matplotlib.patches import Rectangle
 
-from flcourse.nets import HeatmapHead, Xception
 from flcourse.show.plot import BLUE, GREEN, ORANGE, PINK, Figure
+from flcourse.training.nets import HeatmapHead, Xception
 
 GAP = 0.35  # between two stages, in the width of one
 
@@ -71,15 +71,15 @@ def _draw_stages(stages: dict, shapes: dict[str, tuple[int, ...]]) -> Figure:
 
 
 def map_overlays(crop: np.ndarray, logits: torch.Tensor, points: Sequence[int]) -> list[np.ndarray]:
-    """The maps of some points laid over a crop: (size, size, 3) RGB, logits (68, h, w) -> one RGB picture each.
+    """The maps of some points laid over a crop: (size, size, 3) RGB, logits (68, h, w) -> one RGB image each.
 
     The maps reach `HeatmapHead.RING` cells beyond the crop; what lies there is cut off.
     """
     ring = HeatmapHead.RING
     probabilities = logits.flatten(1).softmax(dim=1).view_as(logits)[list(points)].numpy()
     grey = np.repeat(crop.mean(axis=2, keepdims=True), 3, axis=2)
-    pictures = []
+    images = []
     for heat in probabilities[:, ring:-ring, ring:-ring]:
         heat = cv2.resize(heat / max(float(heat.max()), 1e-9), crop.shape[1::-1])[..., None]
-        pictures.append((0.75 * (1 - heat) * grey + heat * (255, 190, 60)).clip(0, 255).astype(np.uint8))
-    return pictures
+        images.append((0.75 * (1 - heat) * grey + heat * (255, 190, 60)).clip(0, 255).astype(np.uint8))
+    return images

@@ -16,7 +16,7 @@ COLOURS = BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 
 
 class Figure(matplotlib.figure.Figure):
-    """A figure that every notebook shows as a picture, also before pyplot has told IPython how."""
+    """A figure that every notebook shows as an image, also before pyplot has told IPython how."""
 
     def _repr_png_(self) -> bytes:
         return to_png(self, dpi=80)
@@ -30,7 +30,7 @@ def to_png(figure: matplotlib.figure.Figure, dpi: int = 110) -> bytes:
 
 
 def training_curves(history: list[dict], accuracy_label: str = "points within 15 px of 299 (%)") -> Figure:
-    """Loss and accuracy of training and validation over the epochs, from `train.fit`'s history."""
+    """Loss and accuracy of training and validation over the epochs, from `loop.fit`'s history."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
@@ -88,7 +88,7 @@ def reliability_curve(chance: np.ndarray, right: np.ndarray, face: np.ndarray, b
 
 
 def gallery(
-    pictures: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
     titles: Sequence[str] = (),
     *,
     columns: int = 8,
@@ -96,21 +96,21 @@ def gallery(
     title: str = "",
     size: float = 1.1,
 ) -> Figure:
-    """A grid of pictures, (H, W) drawn with `cmap` or (H, W, 3) RGB, each `size` inches wide, with a title above each.
+    """A grid of images, (H, W) drawn with `cmap` or (H, W, 3) RGB, each `size` inches wide, with a title above each.
 
-    A colour map that diverges ("PuOr_r") is centred on zero for each picture.
+    A colour map that diverges ("PuOr_r") is centred on zero for each image.
     """
-    rows = max(1, -(-len(pictures) // columns))  # nothing to show is a sheet without pictures
+    rows = max(1, -(-len(images) // columns))  # nothing to show is a sheet without images
     lines = 1 + max((text.count("\n") for text in titles), default=0) if titles else 0
-    line = 0.06 + 0.17 * lines  # inches above each picture
+    line = 0.06 + 0.17 * lines  # inches above each image
     figure = Figure(figsize=(size * columns, (size + line) * rows + (0.35 if title else 0)), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in axes:
         ax.axis("off")
-    for i, (ax, picture) in enumerate(zip(axes, pictures, strict=False)):
-        limit = float(np.abs(picture).max()) or 1.0
+    for i, (ax, image) in enumerate(zip(axes, images, strict=False)):
+        limit = float(np.abs(image).max()) or 1.0
         limits = {"vmin": -limit, "vmax": limit} if cmap in ("PuOr", "PuOr_r") else {}
-        ax.imshow(picture, cmap=cmap, **limits)
+        ax.imshow(image, cmap=cmap, **limits)
         if i < len(titles):
             ax.set_title(titles[i], fontsize=9)
     if title:
@@ -141,11 +141,11 @@ def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: Sequence[
     return figure
 
 
-def digit_and_bars(picture: np.ndarray, probabilities: Sequence[float]) -> Figure:
-    """A digit as the network sees it, (28, 28), beside the ten probabilities; the drawing pad as a still picture."""
+def digit_and_bars(image: np.ndarray, probabilities: Sequence[float]) -> Figure:
+    """A digit as the network sees it, (28, 28), beside the ten probabilities; the drawing pad as a still image."""
     figure = Figure(figsize=(7, 2.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 2))
-    left.imshow(picture, cmap="gray")
+    left.imshow(image, cmap="gray")
     left.axis("off")
     left.set_title("what the network sees")
     best = int(np.argmax(probabilities))

@@ -8,12 +8,13 @@ import ipywidgets
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from flcourse.data.ibug import Face, split_faces
-from flcourse.nets import Xception
-from flcourse.recipes import Recipe, load_network, train_landmarks
+from flcourse.data.imglab import Face, split_faces
 from flcourse.show.plot import BLUE, ORANGE, Figure, to_png
 from flcourse.show.widgets import one_line
-from flcourse.train import epoch_batches, read_checkpoint
+from flcourse.training.checkpoints import load_network, read_checkpoint
+from flcourse.training.loop import epoch_batches
+from flcourse.training.nets import Xception
+from flcourse.training.recipes import Recipe, train_landmarks
 
 REDRAW_SECONDS = 2.0  # drawing takes a tenth of a second, which training then waits for
 
@@ -103,7 +104,7 @@ class LiveTraining:
 
     @property
     def figure(self) -> Figure:
-        """The curves so far, as a picture that stays."""
+        """The curves so far, as an image that stays."""
         epoch = 1 + self._before + np.arange(len(self.losses)) / self._batches
         return live_figure(epoch, self.losses, self.history, self.recipe.config.epochs)
 

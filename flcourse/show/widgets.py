@@ -17,7 +17,7 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-from flcourse.pictures import MNIST_SIZE, centre_digit
+from flcourse.images import MNIST_SIZE, centre_digit
 from flcourse.show.plot import to_png
 
 DIGITS = 10
@@ -35,10 +35,10 @@ def one_line(error: BaseException) -> str:
 def draw_strokes(strokes: Iterable[np.ndarray], size: int = PAD_SIZE, brush: int = BRUSH) -> np.ndarray:
     """White strokes with round ends on black: (N, 2) arrays of x, y in pixels -> (size, size) uint8.
 
-    A stroke of one point is a dot. What leaves the picture is cut off. Raises `ValueError` naming a stroke that is not
+    A stroke of one point is a dot. What leaves the image is cut off. Raises `ValueError` naming a stroke that is not
     (N, 2) finite numbers.
     """
-    picture = np.zeros((size, size), np.uint8)
+    image = np.zeros((size, size), np.uint8)
     for number, stroke in enumerate(strokes):
         points = np.asarray(stroke, float)
         if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not np.isfinite(points).all():
@@ -46,10 +46,10 @@ def draw_strokes(strokes: Iterable[np.ndarray], size: int = PAD_SIZE, brush: int
         # Beyond this nothing is seen, and OpenCV's integers would overflow far outside.
         points = np.round(points.clip(-10 * size, 10 * size) * 2**SUBPIXEL).astype(np.int32)
         if len(points) == 1:  # OpenCV draws a line of no length as nothing, the browser as a dot
-            cv2.circle(picture, points[0].tolist(), brush * 2**SUBPIXEL // 2, 255, cv2.FILLED, cv2.LINE_AA, SUBPIXEL)
+            cv2.circle(image, points[0].tolist(), brush * 2**SUBPIXEL // 2, 255, cv2.FILLED, cv2.LINE_AA, SUBPIXEL)
         else:
-            cv2.polylines(picture, [points], False, 255, brush, cv2.LINE_AA, SUBPIXEL)
-    return picture
+            cv2.polylines(image, [points], False, 255, brush, cv2.LINE_AA, SUBPIXEL)
+    return image
 
 
 class DrawingPad(anywidget.AnyWidget):
@@ -80,7 +80,7 @@ class DrawingPad(anywidget.AnyWidget):
         return "A drawing pad: run this notebook to draw on it"
 
     @property
-    def picture(self) -> np.ndarray | None:
+    def image(self) -> np.ndarray | None:
         """The digit on the pad as the network sees it, (28, 28) uint8, or None while the pad is empty."""
         if not self.seen:
             return None
@@ -105,10 +105,10 @@ class DrawingPad(anywidget.AnyWidget):
         """Answer what is on the pad: what the network sees, its probabilities, or the error, all in one message."""
         seen, probabilities, error = b"", [], ""
         try:
-            picture = centre_digit(draw_strokes(self.strokes, self.size, self.brush))
-            if picture.any():
-                seen = picture.tobytes()
-                probabilities = as_probabilities(self.recognise(picture))
+            image = centre_digit(draw_strokes(self.strokes, self.size, self.brush))
+            if image.any():
+                seen = image.tobytes()
+                probabilities = as_probabilities(self.recognise(image))
         except Exception as problem:  # the learner's own network: whatever it raises belongs on the pad
             error = one_line(problem)
         with self.hold_sync():
@@ -140,15 +140,15 @@ SCREEN_DPI, PNG_DPI = 80, 160  # twice as many pixels as shown: sharp on dense s
 
 
 class Explorer(ipywidgets.VBox):
-    """Controls and the picture that they change; made by `explore`."""
+    """Controls and the image that they change; made by `explore`."""
 
     def __init__(self, figure_function: Callable[..., Figure], controls: dict[str, ipywidgets.ValueWidget]):
         self.figure_function, self.controls = figure_function, controls
-        self.picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width=WHOLE))
+        self.image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width=WHOLE))
         self.status = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="32px", margin="0 0 0 4px"))
         self._running, self._stale = threading.Lock(), False
-        self.picture.value = self._png()  # a mistake in the function itself is raised here, with its traceback
-        super().__init__([*controls.values(), self.status, self.picture])
+        self.image.value = self._png()  # a mistake in the function itself is raised here, with its traceback
+        super().__init__([*controls.values(), self.status, self.image])
         self.add_class("flcourse-explore")
         for control in controls.values():
             control.observe(self._update, "value")
@@ -157,7 +157,7 @@ class Explorer(ipywidgets.VBox):
         return f"Controls for {', '.join(self.controls)}: run this notebook to move them"
 
     def _update(self, _change=None) -> None:
-        """Draw the picture of the controls' values; while that runs, further changes only ask for one more run.
+        """Draw the image of the controls' values; while that runs, further changes only ask for one more run.
 
         JupyterLab runs widgets' messages in a thread of their own, beside the cells, hence the lock. `_stale` is set
         before the lock is tried and looked at after it is given back, so the last value is never missed.
@@ -167,8 +167,8 @@ class Explorer(ipywidgets.VBox):
             try:
                 self._stale = False
                 self.status.value, done = WORKING, ""
-                self.picture.value = self._png()
-            except Exception as problem:  # shown; the picture of the last good values stays
+                self.image.value = self._png()
+            except Exception as problem:  # shown; the image of the last good values stays
                 done = FAILED.format(html.escape(one_line(problem)))
             finally:
                 self.status.value = done
@@ -181,7 +181,7 @@ class Explorer(ipywidgets.VBox):
         png = to_png(figure, PNG_DPI)
         if pyplot := sys.modules.get("matplotlib.pyplot"):
             pyplot.close(figure)  # one that pyplot made would be kept for ever, and shown again below the cell
-        self.picture.layout.width = f"{figure.get_figwidth() * SCREEN_DPI:.0f}px"
+        self.image.layout.width = f"{figure.get_figwidth() * SCREEN_DPI:.0f}px"
         return png
 
 

@@ -1,6 +1,6 @@
 """A canvas for painting faces: soft anti-aliased shapes, noise, and a shaded mesh (OpenCV and NumPy).
 
-Colours are RGB floats, 0 to 1; shapes are in picture pixels, integers at pixel centres, like all points of the course.
+Colours are RGB floats, 0 to 1; shapes are in image pixels, integers at pixel centres, like all points of the course.
 """
 
 from functools import cache
@@ -17,15 +17,15 @@ _CIRCLE = np.stack([np.cos(np.arange(32) * np.pi / 16), np.sin(np.arange(32) * n
 
 
 class Canvas:
-    """An RGB picture (H, W, 3) float32 and the light that falls on each of its pixels."""
+    """An RGB image (H, W, 3) float32 and the light that falls on each of its pixels."""
 
-    def __init__(self, picture: np.ndarray) -> None:
-        self.picture = picture
-        self.light = np.ones_like(picture)
-        self.size = len(picture)
+    def __init__(self, image: np.ndarray) -> None:
+        self.image = image
+        self.light = np.ones_like(image)
+        self.size = len(image)
 
     def cover(self, shape: np.ndarray, blur: float = 0.0) -> tuple[tuple[slice, slice], np.ndarray] | None:
-        """How much of each pixel a polygon (N, 2), or several (K, N, 2), covers, 0 to 1, and where in the picture."""
+        """How much of each pixel a polygon (N, 2), or several (K, N, 2), covers, 0 to 1, and where in the image."""
         reach = 2 + int(2.5 * blur)
         left, top, width, height = cv2.boundingRect(shape.reshape(-1, 2).astype(np.float32))
         right, bottom = min(left + width + reach, self.size), min(top + height + reach, self.size)
@@ -55,7 +55,7 @@ class Canvas:
 
     def blend(self, where: tuple[slice, slice], mask: np.ndarray, colour: np.ndarray, lit: bool = True) -> None:
         """Paint a colour, (3,) or (h, w, 3), through a mask (h, w)."""
-        part = self.picture[where]
+        part = self.image[where]
         if np.ndim(colour) == 1:
             colour = (*np.asarray(colour).tolist(), 0.0)  # OpenCV takes four channels
             change = cv2.multiply(self.light[where], colour) - part if lit else cv2.subtract(colour, part)
@@ -75,7 +75,7 @@ class Canvas:
         texture: float = 0.0,
         rng: np.random.Generator | None = None,
     ) -> None:
-        """Paint a polygon. `within` is a picture-sized mask that limits them; `texture` varies the opacity by noise."""
+        """Paint a polygon. `within` is an image-sized mask that limits them; `texture` varies the opacity by noise."""
         covered = self.cover(shape, blur) if opacity > _UNSEEN else None
         if covered is None:
             return
@@ -97,7 +97,7 @@ class Canvas:
                 mask *= within[where]
             mask *= np.float32(factor - 1)
             mask += 1
-            self.picture[where] *= spread(mask)
+            self.image[where] *= spread(mask)
 
 
 @cache
@@ -113,7 +113,7 @@ def spread(grey: np.ndarray) -> np.ndarray:
 
 
 def tinted(grey: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """A grey picture (h, w) times a colour (3,): (h, w, 3) float32."""
+    """A grey image (h, w) times a colour (3,): (h, w, 3) float32."""
     return cv2.merge([np.multiply(grey, value, dtype=np.float32) for value in np.asarray(colour).tolist()])
 
 
@@ -197,8 +197,8 @@ def rasterise(
 ) -> tuple[tuple[slice, slice], np.ndarray, list[np.ndarray]] | None:
     """Draw a mesh with attributes that vary smoothly over it, far parts first.
 
-    `points` (V, 2) are its vertices in the picture, `depth` (V,) grows towards the camera, `attributes` (V, K). Those
-    `quads` (Q, 4) are drawn that face the camera. Returns the part of the picture that the mesh touches, how much of
+    `points` (V, 2) are its vertices in the image, `depth` (V,) grows towards the camera, `attributes` (V, K). Those
+    `quads` (Q, 4) are drawn that face the camera. Returns the part of the image that the mesh touches, how much of
     each pixel it covers (h, w), and the K attributes there, each (h, w).
     """
     corner = points[quads]  # (Q, 4, 2)

@@ -54,7 +54,7 @@ def eyes(s: Scene, rng: np.random.Generator) -> None:
         pink = s.person.skin * (0.95, 0.7, 0.7)
         inner = ellipse(0.94 * lids[:, 3] + 0.06 * lids[:, 0], 1.6 * mm, 1.4 * mm)
         canvas.fill(inner, colour=pink, opacity=0.8, blur=0.5, within=hole)
-        across = (lids[:, 3] - lids[:, 0]) * ((1,), (-1,))  # to the picture's right
+        across = (lids[:, 3] - lids[:, 0]) * ((1,), (-1,))  # to the image's right
         wide = np.sqrt((across**2).sum(axis=1, keepdims=True))
         narrow = np.minimum(np.maximum(wide / (mm * _EYE_WIDTH), 0.5), 1)
         gaze = s.down * (s.expression.gaze_y * 3.5 * mm)
@@ -159,7 +159,7 @@ def mouth(s: Scene, rng: np.random.Generator) -> None:
 
 
 def _inside(s: Scene, top: np.ndarray, low: np.ndarray, rng: np.random.Generator) -> None:
-    """What an open mouth shows, between the inner edges of the lips, (21, 2) each from the picture's left."""
+    """What an open mouth shows, between the inner edges of the lips, (21, 2) each from the image's left."""
     mm, canvas, seen = s.mm, s.canvas, s.seen
     dark, height, white, tongue = rng.uniform((0.05, 5.5, 0.65, 0.2), (0.4, 9, 0.98, 0.8)).tolist()
     upper_teeth, lower_teeth = chance(rng, 0.93), chance(rng, 0.5)

@@ -45,7 +45,7 @@ def colour(*values: np.ndarray | float, spread: float, rng: np.random.Generator)
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """How one person looks, besides the shape of the face. Colours are RGB, 0 to 1."""
+    """How one person tta, besides the shape of the face. Colours are RGB, 0 to 1."""
 
     skin: np.ndarray
     darkness: float  # of the skin: 0 the palest, 1 the darkest
@@ -149,7 +149,7 @@ class Light:
 
 @dataclass(eq=False)
 class Scene:
-    """A face to be painted: its points in the head and in the picture, person, light, and the canvas."""
+    """A face to be painted: its points in the head and in the image, person, light, and the canvas."""
 
     canvas: Canvas
     person: Person
@@ -158,7 +158,7 @@ class Scene:
     camera: Camera
     pose: tuple[float, float, float]  # yaw, pitch, roll; degrees
     points: np.ndarray  # (68, 3) head frame, mm
-    seen: np.ndarray  # (68, 2) picture pixels
+    seen: np.ndarray  # (68, 2) image pixels
     vertices: np.ndarray  # (V, 3) head frame
     plain: bool
     cover: np.ndarray = field(init=False)  # (H, W): how much of each pixel the head covers; set by `body.head`
@@ -169,18 +169,18 @@ class Scene:
         self.turned = abs(self.pose[0]) > 15  # so far that the nose may hide something
         roll = np.deg2rad(self.pose[2])
         self.tilt = -roll  # of what lies across the face, radians, as `canvas.ellipse` takes it
-        self.down = np.array([np.sin(roll), np.cos(roll)])  # along the face, in the picture
+        self.down = np.array([np.sin(roll), np.cos(roll)])  # along the face, in the image
         # The shoulders follow the head's turns in part.
         self.body = replace(self.camera, rotation=rotation_matrix(*(0.45 * turn for turn in self.pose)))
 
     def at(self, *points: tuple[float, float, float]) -> np.ndarray:
-        """Places of the head frame (n, 3) in picture pixels (n, 2)."""
+        """Places of the head frame (n, 3) in image pixels (n, 2)."""
         return self.camera.project(np.array(points, float))
 
     def facing(self, right: np.ndarray, left: np.ndarray | None = None) -> np.ndarray:
-        """A mask of the picture (H, W) that keeps what the nose does not hide, for a part at these points (n, 3).
+        """A mask of the image (H, W) that keeps what the nose does not hide, for a part at these points (n, 3).
 
-        Of a pair of parts the first counts in the picture's left, up to the bridge of the nose, the second beyond.
+        Of a pair of parts the first counts in the image's left, up to the bridge of the nose, the second beyond.
         """
         if self.depth is None:
             return self.cover
@@ -193,7 +193,7 @@ class Scene:
         return mask
 
     def fill_strands(self, shape: np.ndarray, tint: np.ndarray, rng: np.random.Generator) -> None:
-        """Paint a polygon of the picture with hair, or a cloth with folds, that hangs down."""
+        """Paint a polygon of the image with hair, or a cloth with folds, that hangs down."""
         covered = self.canvas.cover(shape, 0.8)
         if covered is None:
             return

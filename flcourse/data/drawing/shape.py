@@ -1,6 +1,6 @@
 """The hand-built head behind the drawn faces: 68 points and a skin mesh in 3D, people, expressions, pose, perspective.
 
-Head frame: millimetres, x to the picture's right (the person's left), y down, z towards the camera; the origin lies
+Head frame: millimetres, x to the image's right (the person's left), y down, z towards the camera; the origin lies
 between the eyes. Every number here was chosen by hand from the rough proportions of an average adult head (outer eye
 corners 83 mm apart, eyes to chin 107 mm, head 150 mm wide): no data set's points, no scan, no published model is in it.
 Where along brows, lids, lips and jaw the points stand follows 300-W's mark-up: a network trained on it, run on drawn
@@ -189,7 +189,7 @@ class Expression:
     smile: float = 0.0  # -1: corners 6 mm down, 1: corners 7 mm up and 7 mm outwards
     pucker: float = 0.0  # 0 to 1: corners 9 mm inwards, lips forwards
     brow_raise: float = 0.0  # -1: 5 mm down and together, 1: 9 mm up
-    gaze_x: float = 0.0  # -1 to 1: eyes to the picture's left or right
+    gaze_x: float = 0.0  # -1 to 1: eyes to the image's left or right
     gaze_y: float = 0.0  # -1 to 1: eyes up or down
 
 
@@ -303,7 +303,7 @@ def random_person(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rotation_matrix(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """The (3, 3) rotation of a head, degrees: yaw > 0 turns the face to the picture's right, pitch > 0 lifts it up,
+    """The (3, 3) rotation of a head, degrees: yaw > 0 turns the face to the image's right, pitch > 0 lifts it up,
 
     roll > 0 tips it counter-clockwise as seen, like `points.crop_matrix`.
     """
@@ -335,7 +335,7 @@ class Camera:
         return self.factors[:, None] * self.rotation.T, pivot - pivot @ self.rotation.T
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Head frame (N, 3) to picture pixels (N, 2)."""
+        """Head frame (N, 3) to image pixels (N, 2)."""
         turned = self.turn(points)
         return turned[:, :2] * (self.scale * self.distance / (self.distance - turned[:, 2:])) + self.shift
 
@@ -347,7 +347,7 @@ def skin_vertices(points: np.ndarray) -> np.ndarray:
 
 
 def visible_points(points: np.ndarray, vertices: np.ndarray, camera: Camera) -> np.ndarray:
-    """The 68 points in the picture (68, 2).
+    """The 68 points in the image (68, 2).
 
     300-W marks the jaw where the face's contour is seen, at even steps from ear to chin: on the side turned away the
     contour lies farther forward on the cheek. So of the places from each jaw point to the front the outermost is taken,

@@ -54,7 +54,7 @@ def beyond_hairline() -> np.ndarray:
 
 @cache
 def _stacks() -> tuple[np.ndarray, np.ndarray]:
-    """The maps as two (H, W, 4) uint8 pictures, which OpenCV samples fastest."""
+    """The maps as two (H, W, 4) uint8 images, which OpenCV samples fastest."""
     x, y = np.meshgrid(np.arange(_WIDTH) - _LEFT, np.arange(_HEIGHT) - _ABOVE)
     outline = shape.head().plane.reshape(shape.RINGS, -1, 2)[shape.OUTLINE]
     maps = [*_tones(x, y, outline[:17]), _lines(_LAUGH, 2, 1.6), sum(_lines(c, 1, blur) for c, blur in _AGE)]

@@ -1,4 +1,4 @@
-"""Reading, writing and warping pictures."""
+"""Reading, writing and warping images."""
 
 import cv2
 import numpy as np
@@ -9,15 +9,15 @@ from PIL import Image
 from skimage import data, transform
 
 from flcourse.errors import CourseError
-from flcourse.pictures import centre_digit, decode_picture, read_picture, to_input, warp, write_picture
+from flcourse.images import centre_digit, decode_image, read_image, to_input, warp, write_image
 from flcourse.points import Box, crop_matrix, invert
 
 
 @pytest.mark.parametrize("name", ["plain.png", "Grüße 顔 #1.png"])
 def test_png_round_trip_also_under_odd_names(tmp_path, name):
-    picture = data.astronaut()[:50, :70]
-    write_picture(tmp_path / "a b" / name, picture)
-    assert (read_picture(tmp_path / "a b" / name) == picture).all()
+    image = data.astronaut()[:50, :70]
+    write_image(tmp_path / "a b" / name, image)
+    assert (read_image(tmp_path / "a b" / name) == image).all()
     assert [p.name for p in (tmp_path / "a b").iterdir()] == [name]  # no temporary file is left
 
 
@@ -37,31 +37,31 @@ def test_exif_orientation_is_honoured(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "phone.jpg", exif=exif, quality=95)
-    assert np.abs(read_picture(tmp_path / "phone.jpg").astype(int) - upright).mean() < 5
+    assert np.abs(read_image(tmp_path / "phone.jpg").astype(int) - upright).mean() < 5
 
 
-def test_grey_transparent_and_palette_pictures_become_rgb(tmp_path):
+def test_grey_transparent_and_palette_images_become_rgb(tmp_path):
     for mode in ("L", "RGBA", "P", "I;16"):
         Image.fromarray(data.astronaut()[:20, :30]).convert("L" if mode == "I;16" else mode).save(tmp_path / "p.png")
-        assert read_picture(tmp_path / "p.png").shape == (20, 30, 3)
+        assert read_image(tmp_path / "p.png").shape == (20, 30, 3)
 
 
-def test_bad_pictures_are_named(tmp_path):
+def test_bad_images_are_named(tmp_path):
     with pytest.raises(CourseError, match=r"gone\.jpg: No such file"):
-        read_picture(tmp_path / "gone.jpg")
-    (tmp_path / "text.jpg").write_text("not a picture")
-    with pytest.raises(CourseError, match=r"text\.jpg: not a picture"):
-        read_picture(tmp_path / "text.jpg")
+        read_image(tmp_path / "gone.jpg")
+    (tmp_path / "text.jpg").write_text("not an image")
+    with pytest.raises(CourseError, match=r"text\.jpg: not an image"):
+        read_image(tmp_path / "text.jpg")
     with pytest.raises(CourseError, match="empty"):
-        decode_picture(b"", "upload")
+        decode_image(b"", "upload")
 
 
 def test_warp_is_scikit_images_where_nothing_shrinks():
-    picture = data.astronaut()
+    image = data.astronaut()
     matrix = crop_matrix(Box.around((220, 110), 90), 112, rotation=25)
-    ours = warp(picture, matrix, 112)
+    ours = warp(image, matrix, 112)
     theirs = transform.warp(
-        picture, np.vstack([invert(matrix), (0, 0, 1)]), output_shape=(112, 112), order=1, mode="edge"
+        image, np.vstack([invert(matrix), (0, 0, 1)]), output_shape=(112, 112), order=1, mode="edge"
     )
     assert np.abs(ours - 255 * theirs)[2:-2, 2:-2].max() < 6  # OpenCV interpolates in 1/32 of a pixel
 
@@ -69,22 +69,20 @@ def test_warp_is_scikit_images_where_nothing_shrinks():
 @pytest.mark.parametrize("side", [290, 420, 1000])
 @pytest.mark.parametrize("centre", [(256, 256), (70.3, 430.7), (505, 20)])
 def test_shrinking_warp_neither_shifts_nor_aliases(side, centre):
-    """Against scikit-image on a picture blurred beforehand, as anti-aliasing asks for."""
-    picture = data.astronaut()
+    """Against scikit-image on an image blurred beforehand, as anti-aliasing asks for."""
+    image = data.astronaut()
     size, k = 100, int(side * 1.3 / 100)
     matrix = crop_matrix(Box.around(centre, side), size, rotation=-15)
     blurred = (
-        cv2.blur(picture, (k, k), borderType=cv2.BORDER_REPLICATE)
-        if k % 2
-        else cv2.GaussianBlur(picture, (0, 0), k / 3.4)
+        cv2.blur(image, (k, k), borderType=cv2.BORDER_REPLICATE) if k % 2 else cv2.GaussianBlur(image, (0, 0), k / 3.4)
     )
     inverse = np.vstack([invert(matrix), (0, 0, 1)])
     theirs = 255 * transform.warp(blurred, inverse, output_shape=(size, size), order=1, mode="edge")
-    inside = transform.warp(np.ones(picture.shape[:2]), inverse, output_shape=(size, size), order=0, cval=0) == 1
+    inside = transform.warp(np.ones(image.shape[:2]), inverse, output_shape=(size, size), order=0, cval=0) == 1
     inside = (
         cv2.erode(inside.astype(np.uint8), np.ones((5, 5)), borderValue=0) == 1
     )  # beyond, blocks repeat, not pixels
-    ours = warp(picture, matrix, size).astype(float)
+    ours = warp(image, matrix, size).astype(float)
     unmoved = np.abs(ours - theirs)[inside].mean()
     assert unmoved < 10
     for shift in ((0, 1), (1, 0), (0, -1), (-1, 0)):  # moving by one pixel either way only makes it worse
@@ -104,19 +102,19 @@ def test_input_is_grey_between_minus_one_and_one():
 
 def drawn(points, size=280, brush=22, scale=1.0, shift=(0, 0)):
     """A stroke through these points, light on dark, as a drawing pad gives it."""
-    picture = np.zeros((size, size), np.uint8)
+    image = np.zeros((size, size), np.uint8)
     points = np.round((np.array(points) * scale + shift) * 16).astype(np.int32)
-    cv2.polylines(picture, [points], False, 255, round(brush * scale), cv2.LINE_AA, 4)
-    return picture
+    cv2.polylines(image, [points], False, 255, round(brush * scale), cv2.LINE_AA, 4)
+    return image
 
 
-def extent(picture):
+def extent(image):
     """First and last row, first and last column that are not empty."""
-    return [int(i) for axis in (1, 0) for i in np.nonzero(picture.max(axis=axis))[0][[0, -1]]]
+    return [int(i) for axis in (1, 0) for i in np.nonzero(image.max(axis=axis))[0][[0, -1]]]
 
 
-def centre_of_mass(picture):
-    weights = picture.astype(float) / picture.sum(dtype=float)
+def centre_of_mass(image):
+    weights = image.astype(float) / image.sum(dtype=float)
     return np.array([(np.arange(28) * weights.sum(axis=axis)).sum() for axis in (0, 1)])  # x, y
 
 
@@ -139,7 +137,7 @@ def test_digit_just_fits_and_its_mass_is_in_the_middle(points):
     assert digit.shape == (28, 28) and digit.dtype == np.uint8
     top, bottom, left, right = extent(digit)
     assert max(bottom - top, right - left) + 1 == 20
-    # The digit stays inside the picture, so that very uneven mass comes as near to the middle as the rim allows.
+    # The digit stays inside the image, so that very uneven mass comes as near to the middle as the rim allows.
     for low, high, mass in ((left, right, centre_of_mass(digit)[0]), (top, bottom, centre_of_mass(digit)[1])):
         assert abs(mass - 13.5) <= 0.55 or low <= 1 or high >= 26
 
@@ -173,10 +171,10 @@ def test_dots_become_something_in_the_middle():
 
 
 def test_floats_and_greys_are_kept():
-    picture = drawn([(60, 60), (200, 200)])
-    assert (centre_digit(picture.astype(float)) == centre_digit(picture)).all()
-    half = centre_digit(picture * 0.5)
-    assert np.abs(half - centre_digit(picture) * 0.5).max() <= 1
+    image = drawn([(60, 60), (200, 200)])
+    assert (centre_digit(image.astype(float)) == centre_digit(image)).all()
+    half = centre_digit(image * 0.5)
+    assert np.abs(half - centre_digit(image) * 0.5).max() <= 1
 
 
 def test_real_digits_keep_their_shape():
@@ -184,8 +182,8 @@ def test_real_digits_keep_their_shape():
     from sklearn.datasets import load_digits
 
     for image in load_digits().images[:50]:
-        picture = image * (255 / 16)
-        digit = centre_digit(picture)
-        rows, columns = (np.nonzero(picture.max(axis=axis))[0] for axis in (1, 0))
-        inked = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        image = image * (255 / 16)
+        digit = centre_digit(image)
+        rows, columns = (np.nonzero(image.max(axis=axis))[0] for axis in (1, 0))
+        inked = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         assert digit.sum() / (20 / max(inked.shape)) ** 2 == pytest.approx(inked.sum(), rel=0.12)

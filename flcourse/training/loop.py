@@ -7,9 +7,7 @@ batch, process), and a checkpoint holds the rest.
 
 import contextlib
 import copy
-import csv
 import io
-import json
 import math
 import os
 import signal
@@ -25,7 +23,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.distributed
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
@@ -35,6 +32,8 @@ from tqdm.auto import tqdm
 
 from flcourse.errors import CourseError
 from flcourse.files import atomic_write
+from flcourse.training.checkpoints import pack_weights, read_checkpoint, write_history
+from flcourse.training.losses import Task
 
 CHECKPOINT_SECONDS = 300  # what an interrupted training loses at most, also in the middle of a long epoch
 TIMED_BATCHES = 16  # from which `epochs_in` tells the speed: a few seconds
@@ -60,15 +59,6 @@ class Config:
         for name, known in (("optimizer", ("adam", "adamw", "sgd")), ("schedule", ("constant", "one_cycle"))):
             if getattr(self, name) not in known:
                 raise CourseError(f"{name}={getattr(self, name)!r}, expected one of {', '.join(known)}")
-
-
-class Task(NamedTuple):
-    """What is learned: a loss, what to measure, and which measure picks the best checkpoint."""
-
-    loss: Callable[[Any, Any], Tensor]  # (output, target) -> scalar, the batch's mean
-    measures: Callable[[Any, Any], dict[str, Tensor]]  # (output, target) -> one value an example, each (N,)
-    best: str  # a key of `measures`
-    higher_is_better: bool
 
 
 class Device(NamedTuple):
@@ -442,39 +432,3 @@ def _graceful_interrupt(device: Device) -> Iterator[threading.Event]:
         yield interrupted
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def pack_weights(model: nn.Module, metadata: dict, half: bool = False) -> bytes:
-    """A network's weights as a safetensors file, `metadata` as JSON in its header; `half` stores them in float16."""
-    state = {}
-    for name, tensor in model.state_dict().items():
-        tensor = tensor.detach().cpu().contiguous()
-        state[name] = tensor.half() if half and tensor.is_floating_point() else tensor
-    return to_safetensors(state, {"flcourse": json.dumps(metadata)})
-
-
-def read_checkpoint(path: Path) -> dict:
-    """The content of a `last.pt`. Raises `CourseError` where it is none; never runs code that a pickle may carry."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise CourseError(f"{path}: {error.strerror or error}, expected a checkpoint") from error
-    try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken file can fail anywhere in the unpickler, with any exception
-        raise CourseError(f"{path}: truncated, or not a checkpoint that flcourse wrote; not loaded") from error
-    if not isinstance(state, dict) or not {"config", "describe", "model", "history"} <= state.keys():
-        raise CourseError(f"{path}: a PyTorch file, but not a checkpoint that flcourse wrote; not loaded")
-    return state
-
-
-def write_history(out: Path, history: list[dict]) -> None:
-    """Write `history.csv` and `history.json`, one row an epoch."""
-    if not history:
-        return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    atomic_write(out / "history.csv", text.getvalue())
-    atomic_write(out / "history.json", json.dumps(history, indent=1) + "\n")

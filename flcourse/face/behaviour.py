@@ -23,7 +23,7 @@ from flcourse.face.measure import (
 # --- time: what is usual for a person, blinks, PERCLOS ---
 
 
-class Usual:
+class RollingQuantile:
     """What a number is like lately: a quantile of the samples of the last seconds, `first` counting as some of them."""
 
     EVERY = 0.1  # s between samples that are kept, however fast the video is
@@ -67,7 +67,7 @@ class Blinks:
         self.count = 0
         self.closure = 0.0  # 0: open, 1: closed, held to that range
         self.closed_for = 0.0  # s, of the closure that lasts
-        self._open = Usual(30.0, 0.75)
+        self._open = RollingQuantile(30.0, 0.75)
         self._depths: deque[float] = deque([SHUT], maxlen=9)
         self._began: float | None = None
         self._deepest, self._start, self._before = 1.0, None, -np.inf
@@ -98,7 +98,7 @@ class Blinks:
         return blinked
 
 
-class Share:
+class RollingShare:
     """The share of the last `seconds` of seen time in which something was so; for PERCLOS, that the eyes were closed.
 
     Frames count by the time until the next, at most LONGEST: time in which the face was not seen counts for nothing.
@@ -179,9 +179,9 @@ class AttentionMeter:
 
     def __init__(self) -> None:
         self.blinks = Blinks()
-        self.perclos = Share(60.0)
+        self.perclos = RollingShare(60.0)
         # 10 s of facing the camera to begin with: nobody's first glance aside becomes their road.
-        self._yaw, self._pitch = (Usual(60.0, first=0.0, weight=10.0) for _ in range(2))
+        self._yaw, self._pitch = (RollingQuantile(60.0, first=0.0, weight=10.0) for _ in range(2))
         self._blink_times: deque[float] = deque()
         self._yawn_times: deque[float] = deque()
         self._mouth_open: float | None = None  # since when
@@ -270,7 +270,7 @@ class ExpressionMeter:
     """
 
     def __init__(self) -> None:
-        self._calm = [Usual(30.0, first=float(first), weight=3.0) for first in AVERAGE]
+        self._calm = [RollingQuantile(30.0, first=float(first), weight=3.0) for first in AVERAGE]
 
     def update(self, points: np.ndarray, time: float) -> Meters:
         """Take in the points (68, 2) at `time`, seconds; return the meters now."""

@@ -1,4 +1,4 @@
-"""MNIST, CIFAR-10, iBUG: found in a data folder, else downloaded, else stood in for by pictures that need no download.
+"""MNIST, CIFAR-10, iBUG: found in a data folder, else downloaded, else stood in for by images that need no download.
 
 Every file is held against its checksum before it is used (CIFAR-10's are pickles, which can run code), and a damaged,
 cut off or missing one is fetched again alone. The archives stay beside what is unpacked from them, as torchvision
@@ -20,7 +20,7 @@ from flcourse.data.shapes import CLASSES, draw_shapes
 from flcourse.download import download, file_sum
 from flcourse.errors import CourseError
 from flcourse.files import atomic_write, data_folders, download_folder, fast, find_file, offline
-from flcourse.pictures import centre_digit
+from flcourse.images import centre_digit
 
 # torchvision knows the archives' sums and two mirrors; the third serves the same files (TensorFlow Datasets uses it).
 _MNIST_MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
@@ -37,8 +37,8 @@ _MISSING = "missing"
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Labelled pictures, split into training and test."""
+class ImageSet:
+    """Labelled images, split into training and test."""
 
     name: str  # "MNIST", "CIFAR-10", "scikit-learn's digits" or "drawn shapes"
     classes: tuple[str, ...]  # ten names
@@ -49,24 +49,24 @@ class Pictures:
     stand_in: bool  # whether these stand in for the real set
 
 
-def mnist(download: bool = True) -> Pictures:
+def mnist(download: bool = True) -> ImageSet:
     """MNIST's 60,000 + 10,000 handwritten digits, (28, 28) uint8, light on dark; prints one line saying what it is.
 
     Where they are not to be had, or not here and `download` is False, these are `digits()`.
     """
     folder, why = _find_or_fetch(_mnist_source(), download)
     if folder is None:
-        pictures = digits()
+        images = digits()
         print(f"MNIST is not here ({why}), so scikit-learn's 1,797 digits stand in; {_REAL} mnist")
-        return pictures
+        return images
     from torchvision.datasets import MNIST  # not sooner: the digits need no PyTorch
 
     halves = [MNIST(folder.parents[1], train=train) for train in (True, False)]
     arrays = [array.numpy() for half in halves for array in (half.data, half.targets)]
-    return _announced(Pictures("MNIST", _DIGITS, *arrays, stand_in=False))
+    return _announced(ImageSet("MNIST", _DIGITS, *arrays, stand_in=False))
 
 
-def cifar10(download: bool = True) -> Pictures:
+def cifar10(download: bool = True) -> ImageSet:
     """CIFAR-10's 50,000 + 10,000 photographs, (32, 32, 3) uint8 RGB; prints one line saying what it is.
 
     Where they are not to be had, or not here and `download` is False, these are `shapes()`.
@@ -75,17 +75,17 @@ def cifar10(download: bool = True) -> Pictures:
 
     folder, why = _find_or_fetch(_cifar10_source(), download)
     if folder is None:
-        pictures = shapes()
+        images = shapes()
         print(f"CIFAR-10 is not here ({why}), so drawn shapes of ten classes stand in; {_REAL} cifar10")
-        return pictures
+        return images
     halves = [CIFAR10(folder.parent, train=train) for train in (True, False)]  # looks at each sum before it unpickles
     arrays = [array for half in halves for array in (np.ascontiguousarray(half.data), np.array(half.targets, np.int64))]
-    return _announced(Pictures("CIFAR-10", tuple(halves[0].classes), *arrays, stand_in=False))
+    return _announced(ImageSet("CIFAR-10", tuple(halves[0].classes), *arrays, stand_in=False))
 
 
-def _announced(pictures: Pictures) -> Pictures:
-    print(f"{pictures.name}: {len(pictures.train_x):,} + {len(pictures.test_x):,} pictures")
-    return pictures
+def _announced(images: ImageSet) -> ImageSet:
+    print(f"{images.name}: {len(images.train_x):,} + {len(images.test_x):,} images")
+    return images
 
 
 def fetch_mnist() -> Path:
@@ -98,7 +98,7 @@ def fetch_cifar10() -> Path:
     return _fetch(_cifar10_source())
 
 
-def digits() -> Pictures:
+def digits() -> ImageSet:
     """scikit-learn's 1,797 real handwritten digits, 8 x 8, brought to MNIST's form: 1,500 to train on, 297 to test.
 
     They are the test set of E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits" (UCI, 1998), by 13
@@ -112,18 +112,18 @@ def digits() -> Pictures:
     x = np.stack([centre_digit(image * (255 / 16)) for image in found.images])
     split = train_test_split(x, found.target.astype(np.int64), test_size=297, stratify=found.target, random_state=0)
     train_x, test_x, train_y, test_y = split
-    return Pictures("scikit-learn's digits", _DIGITS, train_x, train_y, test_x, test_y, stand_in=True)
+    return ImageSet("scikit-learn's digits", _DIGITS, train_x, train_y, test_x, test_y, stand_in=True)
 
 
-def shapes() -> Pictures:
-    """10,000 + 2,000 drawn pictures of `flcourse.data.shapes`; 2,000 + 500 where `FLCOURSE_FAST=1`."""
+def shapes() -> ImageSet:
+    """10,000 + 2,000 drawn images of `flcourse.data.shapes`; 2,000 + 500 where `FLCOURSE_FAST=1`."""
     n, m = (2_000, 500) if fast() else (10_000, 2_000)
-    return Pictures("drawn shapes", CLASSES, *draw_shapes(n, seed=0), *draw_shapes(m, seed=1), stand_in=True)
+    return ImageSet("drawn shapes", CLASSES, *draw_shapes(n, seed=0), *draw_shapes(m, seed=1), stand_in=True)
 
 
 @dataclass(frozen=True)
 class FaceSet:
-    """Annotated faces on disk: imglab XML files for `flcourse.data.ibug.read_imglab`."""
+    """Annotated faces on disk: imglab XML files for `flcourse.data.imglab.read_imglab`."""
 
     name: str  # "iBUG 300-W" or "drawn faces"
     train: Path
@@ -138,7 +138,7 @@ def ibug() -> FaceSet:
     folder: 1,000 to train on, 160 where `FLCOURSE_FAST=1`, and a fifth as many to test on. Raises `CourseError` where
     they cannot be written.
     """
-    from flcourse.data.ibug import IBUG_TEST, IBUG_TRAIN  # not sooner: it imports PyTorch
+    from flcourse.data.imglab import IBUG_TEST, IBUG_TRAIN
 
     train = find_file(IBUG_TRAIN)
     if train and (test := train.with_name(Path(IBUG_TEST).name)).exists():
@@ -170,14 +170,14 @@ def fetch_drawn_faces(count: int) -> Path:
 class _Source:
     folder: str  # below a data folder, as torchvision has it
     md5: dict[str, str]  # file name -> checksum
-    bring: Callable[[Path, set[str]], None]  # fetches the files of these names into a folder
+    fetch_files: Callable[[Path, set[str]], None]  # fetches the files of these names into a folder
 
 
 def _mnist_source() -> _Source:
-    return _Source("MNIST/raw", _MNIST_MD5, _bring_mnist)
+    return _Source("MNIST/raw", _MNIST_MD5, _fetch_files_mnist)
 
 
-def _bring_mnist(folder: Path, names: set[str]) -> None:
+def _fetch_files_mnist(folder: Path, names: set[str]) -> None:
     from torchvision.datasets import MNIST
 
     for archive, md5 in MNIST.resources:
@@ -185,17 +185,17 @@ def _bring_mnist(folder: Path, names: set[str]) -> None:
         if name in names:
             urls = [mirror + archive for mirror in (_MNIST_MIRROR, *MNIST.mirrors)]
             packed = download(urls, folder / archive, md5=md5)
-            _land(folder / name, gzip.decompress(packed.read_bytes()), _MNIST_MD5[name])
+            _write_verified(folder / name, gzip.decompress(packed.read_bytes()), _MNIST_MD5[name])
 
 
 def _cifar10_source() -> _Source:
     from torchvision.datasets import CIFAR10
 
     md5 = dict([*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])])
-    return _Source(CIFAR10.base_folder, md5, _bring_cifar10)
+    return _Source(CIFAR10.base_folder, md5, _fetch_files_cifar10)
 
 
-def _bring_cifar10(folder: Path, names: set[str]) -> None:
+def _fetch_files_cifar10(folder: Path, names: set[str]) -> None:
     from torchvision.datasets import CIFAR10
 
     md5 = _cifar10_source().md5
@@ -205,10 +205,10 @@ def _bring_cifar10(folder: Path, names: set[str]) -> None:
         for member in archive:
             name = member.name.removeprefix(f"{folder.name}/")
             if name in names and member.isreg():
-                _land(folder / name, archive.extractfile(member).read(), md5[name])
+                _write_verified(folder / name, archive.extractfile(member).read(), md5[name])
 
 
-def _land(path: Path, data: bytes, md5: str) -> None:
+def _write_verified(path: Path, data: bytes, md5: str) -> None:
     """Write an unpacked file, if it is what it should be."""
     if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
         raise CourseError(f"{path.name}: its archive holds another file, expected md5 {md5}; nothing was replaced")
@@ -267,7 +267,7 @@ def _fetch(source: _Source) -> Path:
         folder = download_folder() / source.folder
         if broken and not offline():
             print(f"{'; '.join(broken)}; fetching again", file=sys.stderr)  # where the progress bar goes, too
-        source.bring(folder, set(_wrong(folder, source.md5)))
+        source.fetch_files(folder, set(_wrong(folder, source.md5)))
         if wrong := _wrong(folder, source.md5):
             raise CourseError(f"{', '.join(wrong)}: not in the archive that was fetched")
     except OSError as error:

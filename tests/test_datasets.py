@@ -22,12 +22,12 @@ from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10, MNIST
 
 from flcourse import files
-from flcourse.data import sources
-from flcourse.data.ibug import IBUG_TRAIN, read_imglab
+from flcourse.data import datasets
+from flcourse.data.imglab import IBUG_TRAIN, read_imglab
 from flcourse.data.shapes import draw_shapes
 from flcourse.errors import CourseError
 
-TRAIN, TEST = 30, 10  # pictures
+TRAIN, TEST = 30, 10  # images
 
 
 def md5(data: bytes) -> str:
@@ -68,12 +68,12 @@ def server(monkeypatch):
 def folder(tmp_path, monkeypatch):
     """The only data folder, empty: what lies in the checkout's is no business of the tests."""
     use_folders(monkeypatch, tmp_path / "data")
-    monkeypatch.setattr(sources, "draw_shapes", lambda n, seed: draw_shapes(n // 500, seed))  # a few will do
+    monkeypatch.setattr(datasets, "draw_shapes", lambda n, seed: draw_shapes(n // 500, seed))  # a few will do
     return tmp_path / "data"
 
 
 def use_folders(monkeypatch, *folders: Path) -> None:
-    for module in (files, sources):
+    for module in (files, datasets):
         monkeypatch.setattr(module, "data_folders", lambda: list(folders))
 
 
@@ -89,7 +89,7 @@ def small(request, folder, server, monkeypatch):
     ]
     make = make_mnist if request.param == "mnist" else make_cifar10
     contents = make(arrays, server, monkeypatch)
-    load, fetch = getattr(sources, request.param), getattr(sources, f"fetch_{request.param}")
+    load, fetch = getattr(datasets, request.param), getattr(datasets, f"fetch_{request.param}")
     return SimpleNamespace(key=request.param, arrays=arrays, contents=contents, load=load, fetch=fetch)
 
 
@@ -101,9 +101,9 @@ def make_mnist(arrays, server, monkeypatch) -> dict[str, bytes]:
         contents[f"MNIST/raw/{name}-ubyte"] = header + array.astype(np.uint8).tobytes()
     unpacked = {Path(name).name: content for name, content in contents.items()}
     server.archives.update({f"{name}.gz": gzip.compress(content, mtime=0) for name, content in unpacked.items()})
-    monkeypatch.setattr(sources, "_MNIST_MD5", {name: md5(content) for name, content in unpacked.items()})
+    monkeypatch.setattr(datasets, "_MNIST_MD5", {name: md5(content) for name, content in unpacked.items()})
     monkeypatch.setattr(MNIST, "resources", [(name, md5(content)) for name, content in server.archives.items()])
-    monkeypatch.setattr(sources, "_MNIST_MIRROR", f"{server.root}/good/")
+    monkeypatch.setattr(datasets, "_MNIST_MIRROR", f"{server.root}/good/")
     monkeypatch.setattr(MNIST, "mirrors", [])
     return contents
 
@@ -140,7 +140,7 @@ def serve_cifar10(members: dict[str, bytes | str], server, monkeypatch) -> None:
             archive.addfile(info, io.BytesIO(content))
     server.archives[CIFAR10.filename] = packed.getvalue()
     monkeypatch.setattr(CIFAR10, "tgz_md5", md5(packed.getvalue()))
-    monkeypatch.setattr(sources, "_CIFAR10_BYTES", len(packed.getvalue()))
+    monkeypatch.setattr(datasets, "_CIFAR10_BYTES", len(packed.getvalue()))
     monkeypatch.setattr(CIFAR10, "url", f"{server.root}/good/{CIFAR10.filename}")
 
 
@@ -154,27 +154,25 @@ def write(folder: Path, contents: dict[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
-def assert_real(small, pictures, capsys) -> str:
+def assert_real(small, images, capsys) -> str:
     """These are the set's own bytes, and one line said so; what went to stderr."""
     for array, expected in zip(
-        (pictures.train_x, pictures.train_y, pictures.test_x, pictures.test_y), small.arrays, strict=True
+        (images.train_x, images.train_y, images.test_x, images.test_y), small.arrays, strict=True
     ):
         assert array.dtype == expected.dtype and np.array_equal(array, expected)
-    assert not pictures.stand_in and len(pictures.classes) == 10
+    assert not images.stand_in and len(images.classes) == 10
     told = capsys.readouterr()
     name = {"mnist": "MNIST", "cifar10": "CIFAR-10"}[small.key]
-    assert pictures.name == name and told.out == f"{name}: {TRAIN} + {TEST} pictures\n"
+    assert images.name == name and told.out == f"{name}: {TRAIN} + {TEST} images\n"
     return told.err
 
 
-def assert_stand_in(small, pictures, capsys) -> str:
+def assert_stand_in(small, images, capsys) -> str:
     """These stand in, and one line without a place of this machine said so; that line."""
     told = capsys.readouterr().out
     assert told.count("\n") == 1 and told.endswith(f"for the real set: flcourse data {small.key}\n")
     assert os.getcwd() not in told and "pytest" not in told
-    assert (
-        pictures.stand_in and pictures.name == {"mnist": "scikit-learn's digits", "cifar10": "drawn shapes"}[small.key]
-    )
+    assert images.stand_in and images.name == {"mnist": "scikit-learn's digits", "cifar10": "drawn shapes"}[small.key]
     return told
 
 
@@ -186,7 +184,7 @@ def refused() -> str:
 
 
 def go_dead(monkeypatch) -> None:
-    monkeypatch.setattr(sources, "_MNIST_MIRROR", f"{refused()}/")
+    monkeypatch.setattr(datasets, "_MNIST_MIRROR", f"{refused()}/")
     monkeypatch.setattr(CIFAR10, "url", f"{refused()}/{CIFAR10.filename}")
 
 
@@ -201,8 +199,8 @@ def test_found_locally(small, folder, server, capsys):
 
 
 def test_downloaded(small, folder, server, capsys):
-    pictures = small.load()
-    assert_real(small, pictures, capsys)
+    images = small.load()
+    assert_real(small, images, capsys)
     assert len(server.requests) == len(server.archives)
     small.load()
     assert len(server.requests) == len(server.archives)  # it was found this time
@@ -215,14 +213,14 @@ def test_mnist_from_another_mirror(folder, server, monkeypatch, capsys, first):
     arrays = [np.arange(n * 784, dtype=np.uint8).reshape(n, 28, 28) for n in (3, 2)]
     labels = [np.arange(n) for n in (3, 2)]
     make_mnist([arrays[0], labels[0], arrays[1], labels[1]], server, monkeypatch)
-    monkeypatch.setattr(sources, "_MNIST_MIRROR", f"{server.root}/wrong/" if first == "wrong" else f"{refused()}/")
+    monkeypatch.setattr(datasets, "_MNIST_MIRROR", f"{server.root}/wrong/" if first == "wrong" else f"{refused()}/")
     monkeypatch.setattr(MNIST, "mirrors", [f"{server.root}/good/"])
-    assert np.array_equal(sources.mnist().train_x, arrays[0])
-    assert capsys.readouterr().out == "MNIST: 3 + 2 pictures\n"
+    assert np.array_equal(datasets.mnist().train_x, arrays[0])
+    assert capsys.readouterr().out == "MNIST: 3 + 2 images\n"
 
 
 def test_cut_transfers_are_resumed(small, server, monkeypatch, capsys):
-    monkeypatch.setattr(sources, "_MNIST_MIRROR", f"{server.root}/cut/")
+    monkeypatch.setattr(datasets, "_MNIST_MIRROR", f"{server.root}/cut/")
     monkeypatch.setattr(CIFAR10, "url", f"{server.root}/cut/{CIFAR10.filename}")
     assert_real(small, small.load(), capsys)
     assert sum(asked is not None for _, asked in server.requests) >= 2
@@ -230,8 +228,8 @@ def test_cut_transfers_are_resumed(small, server, monkeypatch, capsys):
 
 def test_real_sums_are_consistent():
     """The two lists of MNIST's files name the same four, and CIFAR-10's source has its seven."""
-    assert {name.removesuffix(".gz") for name, _ in MNIST.resources} == set(sources._MNIST_MD5)
-    assert len(sources._cifar10_source().md5) == 7
+    assert {name.removesuffix(".gz") for name, _ in MNIST.resources} == set(datasets._MNIST_MD5)
+    assert len(datasets._cifar10_source().md5) == 7
 
 
 # --- damaged ---
@@ -297,14 +295,14 @@ class Evil:
 def test_nothing_wrong_is_unpickled(folder, server, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     make_cifar10(zeros(), server, monkeypatch)
-    evil = {f"cifar-10-batches-py/{name}": pickle.dumps(Evil()) for name in sources._cifar10_source().md5}
+    evil = {f"cifar-10-batches-py/{name}": pickle.dumps(Evil()) for name in datasets._cifar10_source().md5}
     write(folder, evil)
     monkeypatch.setenv("FLCOURSE_OFFLINE", "1")
-    assert sources.cifar10().stand_in
+    assert datasets.cifar10().stand_in
     monkeypatch.delenv("FLCOURSE_OFFLINE")
     serve_cifar10(evil, server, monkeypatch)
     with pytest.raises(CourseError, match="its archive holds another file"):
-        sources.fetch_cifar10()
+        datasets.fetch_cifar10()
     assert not (tmp_path / "unpickled").exists()
 
 
@@ -314,7 +312,7 @@ def test_a_hostile_archive_writes_nothing_elsewhere(folder, server, tmp_path, mo
     secret.write_bytes(b"secret")
     hostile = {"../evil": b"evil", str(tmp_path / "evil"): b"evil", "cifar-10-batches-py/../../evil": b"evil"}
     serve_cifar10(hostile | {"cifar-10-batches-py/extra": b"evil"} | members, server, monkeypatch)
-    sources.fetch_cifar10()  # the seven files are right, and nothing else was taken
+    datasets.fetch_cifar10()  # the seven files are right, and nothing else was taken
     assert {path.name for path in (folder / "cifar-10-batches-py").iterdir()} == {Path(name).name for name in members}
     assert not (tmp_path / "evil").exists() and not (folder / "evil").exists()
     linked = "cifar-10-batches-py/data_batch_1"
@@ -322,14 +320,14 @@ def test_a_hostile_archive_writes_nothing_elsewhere(folder, server, tmp_path, mo
     (folder / CIFAR10.filename).unlink()
     serve_cifar10(members | {linked: str(secret)}, server, monkeypatch)
     with pytest.raises(CourseError, match="data_batch_1: not in the archive"):
-        sources.fetch_cifar10()
+        datasets.fetch_cifar10()
     assert not (folder / linked).exists() and secret.read_bytes() == b"secret"
 
 
 # --- stand-ins ---
 
 
-def test_offline_says_which_pictures_stand_in(small, folder, server, monkeypatch, capsys):
+def test_offline_says_which_images_stand_in(small, folder, server, monkeypatch, capsys):
     monkeypatch.setenv("FLCOURSE_OFFLINE", "1")
     told = assert_stand_in(small, small.load(), capsys)
     standing = {"mnist": "MNIST is not here (FLCOURSE_OFFLINE is set), so scikit-learn's 1,797 digits stand in; "}
@@ -353,35 +351,35 @@ def test_not_downloaded_unless_allowed(small, server, capsys):
 
 def test_full_disk_is_noticed_first(folder, server, monkeypatch):
     make_cifar10(zeros(), server, monkeypatch)
-    monkeypatch.setattr(sources, "_CIFAR10_BYTES", 10**18)
+    monkeypatch.setattr(datasets, "_CIFAR10_BYTES", 10**18)
     with pytest.raises(CourseError, match="make room"):
-        sources.fetch_cifar10()
+        datasets.fetch_cifar10()
     assert server.requests == []
 
 
 def test_digits():
-    pictures, again = sources.digits(), sources.digits()
-    assert pictures.train_x.shape == (1500, 28, 28) and pictures.test_x.shape == (297, 28, 28)
-    assert pictures.train_x.dtype == np.uint8 and pictures.train_y.dtype == np.int64
-    assert np.array_equal(pictures.train_x, again.train_x) and np.array_equal(pictures.test_y, again.test_y)
-    both = np.concatenate([pictures.train_y, pictures.test_y])
+    images, again = datasets.digits(), datasets.digits()
+    assert images.train_x.shape == (1500, 28, 28) and images.test_x.shape == (297, 28, 28)
+    assert images.train_x.dtype == np.uint8 and images.train_y.dtype == np.int64
+    assert np.array_equal(images.train_x, again.train_x) and np.array_equal(images.test_y, again.test_y)
+    both = np.concatenate([images.train_y, images.test_y])
     assert np.array_equal(np.bincount(both), np.bincount(load_digits().target))
-    assert np.ptp(np.bincount(pictures.test_y)) <= 2  # alike in classes
-    for x in (pictures.train_x, pictures.test_x):  # light digits in the middle of a dark frame, as MNIST's
+    assert np.ptp(np.bincount(images.test_y)) <= 2  # alike in classes
+    for x in (images.train_x, images.test_x):  # light digits in the middle of a dark frame, as MNIST's
         columns, rows = (x.sum(axis=axis) @ np.arange(28.0) / x.sum(axis=(1, 2)) for axis in (1, 2))
         assert np.abs(columns - 13.5).max() < 1.5 and np.abs(rows - 13.5).max() < 1.5
         assert 20 < x.mean() < 60 and (x.max(axis=(1, 2)) > 200).all()
 
 
 def test_shapes(monkeypatch):
-    pictures = sources.shapes()  # the tests run with FLCOURSE_FAST=1
-    assert pictures.train_x.shape == (2000, 32, 32, 3) and pictures.test_x.shape == (500, 32, 32, 3)
-    assert pictures.train_x.dtype == np.uint8 and pictures.train_y.dtype == pictures.test_y.dtype == np.int64
-    assert len(pictures.classes) == 10 and pictures.name == "drawn shapes"
+    images = datasets.shapes()  # the tests run with FLCOURSE_FAST=1
+    assert images.train_x.shape == (2000, 32, 32, 3) and images.test_x.shape == (500, 32, 32, 3)
+    assert images.train_x.dtype == np.uint8 and images.train_y.dtype == images.test_y.dtype == np.int64
+    assert len(images.classes) == 10 and images.name == "drawn shapes"
     drawn = []
     monkeypatch.delenv("FLCOURSE_FAST")
-    monkeypatch.setattr(sources, "draw_shapes", lambda n, seed: drawn.append((n, seed)) or (None, None))
-    sources.shapes()
+    monkeypatch.setattr(datasets, "draw_shapes", lambda n, seed: drawn.append((n, seed)) or (None, None))
+    datasets.shapes()
     assert drawn == [(10_000, 0), (2_000, 1)]
 
 
@@ -389,14 +387,14 @@ def test_shapes(monkeypatch):
 
 
 def test_drawn_faces_stand_in_for_ibug_and_stay(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sources, "download_folder", lambda: tmp_path)
-    monkeypatch.setattr(sources, "find_file", lambda name: None)
-    labels = sources.fetch_drawn_faces(6)
+    monkeypatch.setattr(datasets, "download_folder", lambda: tmp_path)
+    monkeypatch.setattr(datasets, "find_file", lambda name: None)
+    labels = datasets.fetch_drawn_faces(6)
     assert (len(read_imglab(labels)), len(read_imglab(labels.with_name("labels_drawn_test.xml")))) == (6, 1)
     written = labels.stat().st_mtime_ns
-    assert sources.fetch_drawn_faces(6) == labels and labels.stat().st_mtime_ns == written
-    monkeypatch.setattr(sources, "fetch_drawn_faces", lambda count: labels)
-    faces = sources.ibug()
+    assert datasets.fetch_drawn_faces(6) == labels and labels.stat().st_mtime_ns == written
+    monkeypatch.setattr(datasets, "fetch_drawn_faces", lambda count: labels)
+    faces = datasets.ibug()
     assert faces.stand_in and faces.train == labels and faces.test.exists()
     assert capsys.readouterr().out == (
         "faces: iBUG 300-W is not here, so drawn faces stand in; for the real set: flcourse data ibug\n"
@@ -408,6 +406,6 @@ def test_ibug_is_found_in_a_data_folder(tmp_path, monkeypatch, capsys):
     for part in ("train", "test"):
         (tmp_path / IBUG_TRAIN).parent.mkdir(exist_ok=True)
         (tmp_path / IBUG_TRAIN.replace("train", part)).touch()
-    faces = sources.ibug()
+    faces = datasets.ibug()
     assert not faces.stand_in and faces.train == tmp_path / IBUG_TRAIN
     assert capsys.readouterr().out == "faces: iBUG 300-W\n"

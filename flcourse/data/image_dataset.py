@@ -1,4 +1,4 @@
-"""Labelled pictures as a torch Dataset, with the augmentation that small photographs are trained with."""
+"""Labelled images as a torch Dataset, with the augmentation that small photographs are trained with."""
 
 from collections.abc import Sequence
 
@@ -8,27 +8,27 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 
-class LabelledPictures(Dataset):
-    """Pairs of (picture, label) for `train.fit`: float32 (C, H, W) in [-1, 1] and int64.
+class ImageDataset(Dataset):
+    """Pairs of (image, label) for `loop.fit`: float32 (C, H, W) in [-1, 1] and int64.
 
-    `pictures` are (N, H, W) grey or (N, H, W, 3) RGB uint8, `labels` (N,) integers. With `shift` each picture is moved
+    `images` are (N, H, W) grey or (N, H, W, 3) RGB uint8, `labels` (N,) integers. With `shift` each image is moved
     by up to so many pixels in both directions, its edge repeated (a "random crop with padding"); with `flip` every
     second one is mirrored. Both are drawn from (seed, epoch, index), so that a training can be resumed exactly.
     """
 
     def __init__(
-        self, pictures: np.ndarray, labels: np.ndarray, *, shift: int = 0, flip: bool = False, seed: int = 0
+        self, images: np.ndarray, labels: np.ndarray, *, shift: int = 0, flip: bool = False, seed: int = 0
     ) -> None:
-        if len(pictures) != len(labels):
-            raise ValueError(f"{len(pictures)} pictures and {len(labels)} labels, expected as many")
-        self.pictures = torch.from_numpy(np.ascontiguousarray(pictures)).reshape(*pictures.shape[:3], -1)
+        if len(images) != len(labels):
+            raise ValueError(f"{len(images)} images and {len(labels)} labels, expected as many")
+        self.images = torch.from_numpy(np.ascontiguousarray(images)).reshape(*images.shape[:3], -1)
         self.labels = torch.from_numpy(np.asarray(labels, np.int64))
         self.shift, self.flip, self.seed = shift, flip, seed
         self.epoch = 0
 
     @property
     def epoch(self) -> int:
-        """Which epoch's augmentation is drawn; `train.fit` sets it."""
+        """Which epoch's augmentation is drawn; `loop.fit` sets it."""
         return self._epoch
 
     @epoch.setter
@@ -48,20 +48,20 @@ class LabelledPictures(Dataset):
         """A whole batch at once, which a DataLoader asks for where it can: many times faster than one by one."""
         chosen = torch.as_tensor(indices)
         if self.shift or self.flip:
-            pictures = moved(self.pictures[chosen], self._shifts[chosen], self._flips[chosen])
+            images = moved(self.images[chosen], self._shifts[chosen], self._flips[chosen])
         else:
-            pictures = self.pictures[chosen]
-        inputs = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1  # (n, C, H, W)
+            images = self.images[chosen]
+        inputs = images.permute(0, 3, 1, 2).float() / 127.5 - 1  # (n, C, H, W)
         return list(zip(inputs, self.labels[chosen], strict=True))
 
 
-def moved(pictures: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
-    """Mirror (N, H, W, C) pictures where `flips` (N,) says so, then move each by `shifts` (N, 2), x then y, in pixels.
+def moved(images: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
+    """Mirror (N, H, W, C) images where `flips` (N,) says so, then move each by `shifts` (N, 2), x then y, in pixels.
 
     What comes in from outside repeats the edge.
     """
-    n, height, width = pictures.shape[:3]
+    n, height, width = images.shape[:3]
     columns = (torch.arange(width) - shifts[:, :1]).clamp(0, width - 1)  # (N, W): from where each column comes
     rows = (torch.arange(height) - shifts[:, 1:]).clamp(0, height - 1)  # (N, H)
     columns = torch.where(flips[:, None], width - 1 - columns, columns)
-    return pictures[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return images[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -1,7 +1,7 @@
 """The course's networks, read top to bottom: a perceptron, small CNNs, and Xception with three flows and two heads.
 
 Xception: F. Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017, figure 5. Numbers in
-comments are the channels and sizes at full width for a 299 px picture, as in the paper.
+comments are the channels and sizes at full width for a 299 px image, as in the paper.
 """
 
 from itertools import pairwise
@@ -17,7 +17,7 @@ HEADS = ("regression", "heatmap")
 
 
 class MLP(nn.Sequential):
-    """A multilayer perceptron: (N, ...) pictures, flattened -> logits (N, sizes[-1]); ReLU between layers.
+    """A multilayer perceptron: (N, ...) images, flattened -> logits (N, sizes[-1]); ReLU between layers.
 
     `batch_norm` and `dropout` (the probability of dropping) act on every hidden layer.
     """
@@ -163,7 +163,7 @@ class EntryFlow(nn.Module):
     def __init__(self, in_channels: int, width: float) -> None:
         super().__init__()
         c32, c64, c128, c256, c728 = (scaled(c, width) for c in (32, 64, 128, 256, 728))
-        # The paper's stem has no padding; with it every size is halved exactly, and maps line up with the picture.
+        # The paper's stem has no padding; with it every size is halved exactly, and maps line up with the image.
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, c32, 3, stride=2, padding=1, bias=False),  # (N, 32, 150, 150)
             nn.BatchNorm2d(c32),

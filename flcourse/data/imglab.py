@@ -1,7 +1,7 @@
 """The iBUG 300-W set: imglab XML -> `Face` records -> train/validation split -> torch `Dataset`.
 
 Reads dlib's packaging of the set (https://ibug.doc.ic.ac.uk/resources/300-W/, `labels_ibug_300W_*.xml`) and any other
-imglab file with the 68 points: whole or decimal coordinates, pictures without `width`, several boxes in a picture,
+imglab file with the 68 points: whole or decimal coordinates, images without `width`, several boxes in an image,
 parts in any order.
 """
 
@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from flcourse.data.augment import NO_AUGMENT, Augment, augment_crop, draw_matrix
 from flcourse.errors import CourseError
 from flcourse.files import atomic_write
-from flcourse.pictures import read_picture, shrink_region, to_input, warp
+from flcourse.images import read_image, shrink_region, to_input, warp
 from flcourse.points import N_POINTS, Box, compose, move_points, to01
 
 
@@ -32,18 +32,14 @@ from flcourse.points import N_POINTS, Box, compose, move_points, to01
 IBUG_TRAIN = "ibug_300W_large_face_landmark_dataset/labels_ibug_300W_train.xml"
 IBUG_TEST = IBUG_TRAIN.replace("_train", "_test")
 
-# Kept about a face's box on each side, in parts of the box: what rotated and shifted crops may still see.
-CONTEXT = 0.75
-
-
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One annotated face: a picture file, its face box and its 68 points."""
+    """One annotated face: an image file, its face box and its 68 points."""
 
-    path: Path  # the picture
-    file: str  # the picture as the XML names it, relative to the XML, with forward slashes
+    path: Path  # the image
+    file: str  # the image as the XML names it, relative to the XML, with forward slashes
     box: Box
-    points: np.ndarray  # (68, 2) float32, picture pixels, integers at pixel centres
+    points: np.ndarray  # (68, 2) float32, image pixels, integers at pixel centres
 
     @property
     def photo(self) -> str:
@@ -57,9 +53,9 @@ class Face:
 
 
 def read_imglab(xml: str | os.PathLike) -> list[Face]:
-    """Read every box of an imglab XML file, in the file's order. Pictures are not opened.
+    """Read every box of an imglab XML file, in the file's order. Images are not opened.
 
-    Raises `CourseError`, naming file, picture and value, where the file is missing, truncated, no imglab XML or empty,
+    Raises `CourseError`, naming file, image and value, where the file is missing, truncated, no imglab XML or empty,
     where it declares entities (an "entity bomb" could fill the memory), and where a face has a box without area, a
     part that is not one of 00 ... 67, or not exactly 68 of them.
     """
@@ -159,44 +155,3 @@ def _lot(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
 
 
-class FaceDataset(torch.utils.data.Dataset):
-    """Crops and points of faces, for a `DataLoader`.
-
-    Item: `(crop, points01)`, a (1, size, size) float32 tensor, grey in [-1, 1], and a (68, 2) float32 tensor,
-    normalised to the crop. Points outside the crop keep their true coordinates, below 0 or above 1.
-
-    The surroundings of every face are read once, brought near to the crop's scale and kept in memory (19 to 75 times
-    `size`**2 bytes a face: at most 1 MB at 112 px), because decoding would otherwise cost more than all else. What is drawn
-    at random for an item depends only on `(seed, epoch, index)`: the same in any order, number of workers, or after a
-    resumed training. Raises `CourseError` where a picture is missing or none.
-    """
-
-    def __init__(
-        self, faces: Sequence[Face], size: int, augment: Augment = NO_AUGMENT, seed: int = 0, progress: bool = False
-    ) -> None:
-        self.faces, self.size, self.augment, self.seed = list(faces), size, augment, seed
-        self.epoch = 0  # the training loop moves it on
-        self._regions = []  # (RGB region, matrix from region to picture pixels)
-        last_path, picture = None, None
-        for face in tqdm(self.faces, desc="reading faces", unit="face", disable=not progress):
-            if face.path != last_path:  # several faces of one picture stand together in the XML
-                last_path, picture = face.path, read_picture(face.path)
-            low = np.subtract(face.box.centre, (0.5 + CONTEXT) * face.box.side)
-            k = max(1, int(face.box.side / size))
-            self._regions.append(shrink_region(picture, low, low + (1 + 2 * CONTEXT) * face.box.side, k))
-
-    def __len__(self) -> int:
-        return len(self.faces)
-
-    def crop(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Item `index` as people look at it: an RGB uint8 crop (size, size, 3) and its points in crop pixels."""
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        face, (region, to_picture) = self.faces[index], self._regions[index]
-        matrix = draw_matrix(self.augment, face.box, self.size, rng)
-        crop = warp(region, compose(matrix, to_picture), self.size)
-        return augment_crop(self.augment, crop, rng), move_points(face.points, matrix)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        crop, points = self.crop(index)
-        points01 = to01(points, self.size).astype(np.float32)
-        return torch.from_numpy(to_input(crop)), torch.from_numpy(points01)

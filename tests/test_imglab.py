@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from toys import template, toy_face, toy_set
 
 from flcourse.data.augment import Augment
-from flcourse.data.ibug import Face, FaceDataset, read_imglab, split_faces, write_imglab
+from flcourse.data.face_dataset import FaceDataset
+from flcourse.data.imglab import Face, read_imglab, split_faces, write_imglab
 from flcourse.errors import CourseError
 from flcourse.points import Box, from01
 
@@ -28,7 +29,7 @@ def read(tmp_path, images: str) -> list[Face]:
 
 
 def test_reads_the_official_archives_form(tmp_path):
-    """Whole coordinates, no width or height of the picture, a style sheet, and dlib's attribute order."""
+    """Whole coordinates, no width or height of the image, a style sheet, and dlib's attribute order."""
     text = dataset_xml(f"<image file='helen/trainset/1_1.jpg'>{BOX_XML}</image>").replace(
         "\n", "\n<?xml-stylesheet type='text/xsl' href='image_metadata_stylesheet.xsl'?>\n"
     )
@@ -41,7 +42,7 @@ def test_reads_the_official_archives_form(tmp_path):
 
 def test_reads_decimals_shuffled_parts_and_several_boxes(tmp_path):
     rng = np.random.default_rng(0)
-    points = rng.uniform(-20, 300, (2, 68, 2)).round(2)  # outside the box, and left of the picture
+    points = rng.uniform(-20, 300, (2, 68, 2)).round(2)  # outside the box, and left of the image
     boxes = ""
     for face in points:
         order = rng.permutation(68)
@@ -166,18 +167,18 @@ def test_items_depend_on_seed_epoch_and_index_alone(faces):
     assert not torch.equal(one[2][1], FaceDataset(faces, 32, strong, seed=4)[2][1])
 
 
-def test_pictures_far_larger_than_the_crop_are_shrunk_without_shift(tmp_path):
-    """The region in memory is averaged down; dots drawn on a large picture must stay under their points."""
+def test_images_far_larger_than_the_crop_are_shrunk_without_shift(tmp_path):
+    """The region in memory is averaged down; dots drawn on a large image must stay under their points."""
     import cv2
 
-    from flcourse.pictures import write_picture
+    from flcourse.images import write_image
 
     face = toy_face(tmp_path, 0, np.random.default_rng(0))
     big = np.full((1600, 1600, 3), 255, np.uint8)
     points = (template() * 700 + 800).round()
     for x, y in points.astype(int):
         cv2.circle(big, (int(x), int(y)), 24, (0, 0, 0), -1)
-    write_picture(tmp_path / "big.png", big)
+    write_image(tmp_path / "big.png", big)
     dataset = FaceDataset(
         [replace(face, path=tmp_path / "big.png", points=points, box=Box.around((800, 800), 800))], 96
     )
@@ -189,7 +190,7 @@ def test_pictures_far_larger_than_the_crop_are_shrunk_without_shift(tmp_path):
         assert np.allclose([(near * xs).sum() / near.sum(), (near * ys).sum() / near.sum()], [x, y], atol=0.25)
 
 
-def test_a_missing_picture_is_named(faces):
+def test_a_missing_image_is_named(faces):
     faces[3].path.unlink()
     with pytest.raises(CourseError, match=r"image_0003\.png: No such file"):
         FaceDataset(faces, 32)

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from torch import nn
 from toys import toy_set
 
-from flcourse import train
 from flcourse.errors import CourseError
-from flcourse.recipes import classification
-from flcourse.train import Config, Device, epoch_batches, epochs_in, evaluate, fit
+from flcourse.training import loop as train
+from flcourse.training.loop import Config, Device, epoch_batches, epochs_in, evaluate, fit
+from flcourse.training.losses import classification
 
 TASK = classification()
 CPU = Device(torch.device("cpu"))

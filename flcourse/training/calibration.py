@@ -1,7 +1,7 @@
 """What a network's confidence is worth: the chance that its points are right, learned from faces it was not trained on.
 
 Faces as they come are too easy to learn failing from, so each is cut several times with everything that goes wrong in
-use: crops far off, turned, covered, blurred, dark. Pieces of the same pictures beside the face are no faces at all.
+use: crops far off, turned, covered, blurred, dark. Pieces of the same images beside the face are no faces at all.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,13 @@ from tqdm.auto import tqdm
 
 from flcourse import metrics
 from flcourse.data.augment import NO_AUGMENT, Augment
-from flcourse.data.ibug import Face, FaceDataset, split_faces
+from flcourse.data.face_dataset import FaceDataset
+from flcourse.data.imglab import Face, split_faces
 from flcourse.errors import CourseError
-from flcourse.nets import Calibration, Landmarks, Xception, log_spread
-from flcourse.pictures import read_picture, to_input, warp
+from flcourse.images import read_image, to_input, warp
 from flcourse.points import Box, crop_matrix
-from flcourse.recipes import measure_points
+from flcourse.training.losses import measure_points
+from flcourse.training.nets import Calibration, Landmarks, Xception, log_spread
 
 RIGHT = 8.0  # percent of the eye distance: the greatest NME that counts as right
 DRAWS = 6  # hard crops of each face
@@ -132,16 +133,16 @@ def try_out(network: Xception, faces: Sequence[Face], size: int, seed: int = 0, 
 
 
 def non_face(face: Face, size: int, rng: np.random.Generator) -> Tensor:
-    """A random piece of a face's picture, as a network's input, that shows no whole face: a cheek, a collar, a wall."""
-    picture = read_picture(face.path)
-    height, width = picture.shape[:2]
+    """A random piece of a face's image, as a network's input, that shows no whole face: a cheek, a collar, a wall."""
+    image = read_image(face.path)
+    height, width = image.shape[:2]
     while True:
         side = face.box.side * np.exp(rng.uniform(np.log(0.15), np.log(0.8)))
         centre = rng.uniform(0, width), rng.uniform(0, height)
         away = np.hypot(*np.subtract(centre, face.box.centre)) / face.box.side
         if away > 0.45 or side < 0.45 * face.box.side:
             matrix = crop_matrix(Box.around(centre, side), size, rotation=rng.normal(0, HARD.rotation))
-            return torch.from_numpy(to_input(warp(picture, matrix, size)))
+            return torch.from_numpy(to_input(warp(image, matrix, size)))
 
 
 @torch.inference_mode()

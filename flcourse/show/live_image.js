@@ -1,4 +1,4 @@
-/** The browser's half of Screen (camera.py): shows the newest picture, and says when it has. */
+/** The browser's half of LiveImage (camera.py): shows the newest image, and says when it has. */
 
 function render({ model, el }) {
   const image = document.createElement("img");
@@ -17,7 +17,7 @@ function render({ model, el }) {
     URL.revokeObjectURL(last);
     try {
       model.send({ kind: "seen" });
-    } catch { /* the kernel has gone: the last picture stays */ }
+    } catch { /* the kernel has gone: the last image stays */ }
   }
 
   model.on("change:jpeg", show);

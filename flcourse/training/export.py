@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from flcourse.data.drawn_faces import draw_face
 from flcourse.files import atomic_write
-from flcourse.nets import Calibration, Xception, confidence
-from flcourse.pictures import to_input, warp
+from flcourse.images import to_input, warp
 from flcourse.points import crop_matrix
+from flcourse.training.nets import Calibration, Xception, confidence
 
 
 class Exported(nn.Module):
@@ -92,7 +92,7 @@ def _store_half(model: onnx.ModelProto) -> None:
 def drawn_crops(size: int, faces: int = 48) -> np.ndarray:
     """Crops (N, 1, size, size) of drawn faces, for `quantize_onnx`: at hand on every machine, and free of any data."""
     drawn = [draw_face(seed) for seed in range(faces)]
-    return np.stack([to_input(warp(face.picture, crop_matrix(face.box, size), size)) for face in drawn])
+    return np.stack([to_input(warp(face.image, crop_matrix(face.box, size), size)) for face in drawn])
 
 
 def quantize_onnx(path: Path, crops: np.ndarray, out: Path) -> None:

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from flcourse.face.draw import LIMIT, SHIFT
-from flcourse.face.measure import HEAD, head_pose, similarity
-from flcourse.points import N_POINTS, PARTS, apply
+from flcourse.face.measure import HEAD, head_pose
+from flcourse.points import N_POINTS, PARTS, apply, similarity
 
 LEAST = 12.0  # px between the outer eye corners: smaller faces are left as they are
-MOST = 4.0  # times the picture's longer side: of a larger face nothing can be told
+MOST = 4.0  # times the image's longer side: of a larger face nothing can be told
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
@@ -24,7 +24,7 @@ def _fixed(points: np.ndarray) -> np.ndarray:
 
 
 def _region(points: np.ndarray, margin: float, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
-    """The part of a picture of `shape` that holds points (N, 2) and a margin in pixels; None where they are outside."""
+    """The part of an image of `shape` that holds points (N, 2) and a margin in pixels; None where they are outside."""
     low = np.clip(np.floor(points.min(axis=0) - margin), 0, (shape[1], shape[0])).astype(int)
     high = np.clip(np.ceil(points.max(axis=0) + margin + 1), 0, (shape[1], shape[0])).astype(int)
     if (high <= low).any():
@@ -32,8 +32,8 @@ def _region(points: np.ndarray, margin: float, shape: tuple[int, ...]) -> tuple[
     return slice(low[1], high[1]), slice(low[0], high[0])
 
 
-def _wearable(points: np.ndarray, picture: np.ndarray) -> bool:
-    return LEAST <= float(np.hypot(*(points[45] - points[36]))) <= MOST * max(picture.shape[:2])
+def _wearable(points: np.ndarray, image: np.ndarray) -> bool:
+    return LEAST <= float(np.hypot(*(points[45] - points[36]))) <= MOST * max(image.shape[:2])
 
 
 def _on_head(points: np.ndarray, size: tuple[int, int], places: np.ndarray, anchors: list[int]) -> np.ndarray | None:
@@ -95,16 +95,16 @@ def _glasses() -> _Glasses:
     )
 
 
-def put_glasses(picture: np.ndarray, points: np.ndarray) -> None:
-    """Put sunglasses on the face with these points (68, 2), in place; `picture` is (H, W, 3) uint8 RGB.
+def put_glasses(image: np.ndarray, points: np.ndarray) -> None:
+    """Put sunglasses on the face with these points (68, 2), in place; `image` is (H, W, 3) uint8 RGB.
 
-    Faces too small to wear them, or outside the picture, are left alone.
+    Faces too small to wear them, or outside the image, are left alone.
     """
-    if not _wearable(points, picture):
+    if not _wearable(points, image):
         return
     glasses = _glasses()
     parts = [*glasses.rims, *glasses.lenses, *glasses.shines, *glasses.glints, *glasses.arms, glasses.bridge]
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     # Eye corners and the bridge of the nose: what glasses rest on, and no blink moves.
     seen = _on_head(points, (width, height), np.concatenate(parts), [36, 39, 42, 45, 27, 28])
     if seen is None:
@@ -112,14 +112,14 @@ def put_glasses(picture: np.ndarray, points: np.ndarray) -> None:
     mm = (
         float(np.hypot(*(seen[48 * 2] - seen[48 * 3]))) / 114
     )  # px for a millimetre, from one lens's outer end to the other's
-    where = _region(seen, 4 + 6 * mm, picture.shape)
+    where = _region(seen, 4 + 6 * mm, image.shape)
     if where is None:
         return
     seen = seen - (where[1].start, where[0].start)
     flat = iter(np.split(seen, np.cumsum([len(part) for part in parts])[:-1]))
     rims, lenses, shines, glints, arms = ([next(flat), next(flat)] for _ in range(5))
     bridge = next(flat)
-    under = picture[where].astype(np.float32)
+    under = image[where].astype(np.float32)
 
     def cover(*shapes: np.ndarray) -> np.ndarray:
         mask = np.zeros(under.shape[:2], np.uint8)
@@ -155,7 +155,7 @@ def put_glasses(picture: np.ndarray, points: np.ndarray) -> None:
     paint(cover(*glints) * glass, _LIGHT, 0.16)
     paint(np.clip(front - glass, 0, 1), _BLACK)
     paint(cover(*shines), _FRAME_SHINE, 0.55)
-    picture[where] = (under + 0.5).astype(np.uint8)
+    image[where] = (under + 0.5).astype(np.uint8)
 
 
 # --- the tiger ---
@@ -285,22 +285,22 @@ def _painting() -> list[np.ndarray]:
 
 
 _DARK = 8.0  # grey levels, so that noise in the dark is no light and shade
-_COARSE = 120  # px: the map from picture to painting is made at about this width, then enlarged
+_COARSE = 120  # px: the map from image to painting is made at about this width, then enlarged
 
 
-def put_tiger(picture: np.ndarray, points: np.ndarray) -> None:
-    """Paint a tiger on the face with these points (68, 2), in place; `picture` is (H, W, 3) uint8 RGB.
+def put_tiger(image: np.ndarray, points: np.ndarray) -> None:
+    """Paint a tiger on the face with these points (68, 2), in place; `image` is (H, W, 3) uint8 RGB.
 
-    Eyes and the open mouth stay free. Faces too small, or outside the picture, are left alone.
+    Eyes and the open mouth stay free. Faces too small, or outside the image, are left alone.
     """
-    if not _wearable(points, picture):
+    if not _wearable(points, image):
         return
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     forehead = _on_head(points, (width, height), FOREHEAD, _STEADY)
     if forehead is None:
         return
     seen = np.concatenate([points, forehead])  # (77, 2)
-    where = _region(seen, 2, picture.shape)
+    where = _region(seen, 2, image.shape)
     if where is None:
         return
     origin = np.array([where[1].start, where[0].start])
@@ -310,7 +310,7 @@ def put_tiger(picture: np.ndarray, points: np.ndarray) -> None:
     level = int(np.clip(np.floor(np.log2(_FINE / max(mm, 1e-3))), 0, len(copies) - 1))
     fine = _FINE / 2**level
     texture = (vertices - _LOW) * fine - 0.5  # the vertices on this copy of the painting
-    under = picture[where]
+    under = image[where]
     rows, columns = under.shape[:2]
 
     step = max(1.0, columns / _COARSE, rows / (1.4 * _COARSE))
@@ -319,7 +319,7 @@ def put_tiger(picture: np.ndarray, points: np.ndarray) -> None:
     corners = small[triangles]  # (T, 3, 2)
     wide = np.dstack([corners, np.ones(corners.shape[:2])])
     full = np.abs(np.linalg.det(wide)) > 1e-2  # the others are so thin that they hold no pixel
-    affine = np.linalg.solve(wide[full], texture[triangles[full]]).transpose(0, 2, 1)  # (T, 2, 3), picture to painting
+    affine = np.linalg.solve(wide[full], texture[triangles[full]]).transpose(0, 2, 1)  # (T, 2, 3), image to painting
     labels = np.zeros(coarse[::-1], np.uint8)
     for number, triangle in enumerate(_fixed(corners[full]), start=1):
         cv2.fillConvexPoly(labels, triangle, number, cv2.LINE_8, SHIFT)
@@ -343,4 +343,4 @@ def put_tiger(picture: np.ndarray, points: np.ndarray) -> None:
     usual = float((light * alpha).sum() / max(float(alpha.sum()), 1e-3))
     shade = np.clip(0.25 + 0.75 * (light + _DARK) / (usual + _DARK), 0.35, 1.3)
     colour = np.minimum(paint[..., :3] * shade[..., None], 255)
-    picture[where] = (under + alpha[..., None] * (colour - under) + 0.5).astype(np.uint8)
+    image[where] = (under + alpha[..., None] * (colour - under) + 0.5).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Networks, losses, the training loop, recipes, checkpoints, calibration and export (training wing, PyTorch)."""

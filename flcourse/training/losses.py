@@ -1,0 +1,107 @@
+"""What is learned: the losses of classification and landmarks, and what is measured of each example beside them."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flcourse import metrics
+from flcourse.points import CROP_SCALE, OUTER_EYE_CORNERS
+from flcourse.training.nets import HeatmapHead, Landmarks, cell_centres
+
+
+class Task(NamedTuple):
+    """What is learned: a loss, what to measure, and which measure picks the best checkpoint."""
+
+    loss: Callable[[Any, Any], Tensor]  # (output, target) -> scalar, the batch's mean
+    measures: Callable[[Any, Any], dict[str, Tensor]]  # (output, target) -> one value an example, each (N,)
+    best: str  # a key of `measures`
+    higher_is_better: bool
+
+
+def classification(label_smoothing: float = 0.0) -> Task:
+    """Logits (N, classes) and class indices (N,): cross-entropy, and accuracy in percent, which picks the checkpoint.
+
+    `label_smoothing` is the part of the truth that is spread over all classes (Szegedy et al., CVPR 2016).
+    """
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+    def measures(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {"accuracy": 100 * (logits.argmax(dim=1) == labels).float()}
+
+    return Task(loss, measures, best="accuracy", higher_is_better=True)
+
+
+def mse_loss(output: Landmarks, points01: Tensor) -> Tensor:
+    """Mean squared error of normalised points (N, 68, 2)."""
+    return F.mse_loss(output.points01, points01)
+
+
+def smooth_l1_loss(output: Landmarks, points01: Tensor) -> Tensor:
+    """Absolute error of normalised points, quadratic below 1 % of the crop, so that the last pixel is not shaken."""
+    return F.smooth_l1_loss(output.points01, points01, beta=0.01)
+
+
+WING_WIDTH, WING_CURVE = 0.04, 0.008  # parts of the crop; the paper's 10 and 2 px of 256
+
+
+def wing_loss(output: Landmarks, points01: Tensor) -> Tensor:
+    """Feng et al.'s Wing loss (CVPR 2018) of normalised points: a logarithm within 4 % of the crop, beyond it L1.
+
+    The nearer a coordinate is, the harder it pulls, so that the many small errors count, not only the few large ones.
+    """
+    error = (output.points01 - points01).abs()
+    near = WING_WIDTH * torch.log1p(error / WING_CURVE)
+    far = error - WING_WIDTH + WING_WIDTH * math.log1p(WING_WIDTH / WING_CURVE)
+    return torch.where(error < WING_WIDTH, near, far).mean()
+
+
+MAP_SIGMA = 1.0  # cells: what a map should look like around its point
+MAP_WEIGHT = 0.02  # brings the maps' term to the size of the points' (about 0.01 each, late in training)
+
+
+def heatmap_loss(output: Landmarks, points01: Tensor) -> Tensor:
+    """Smooth L1 of the points, plus the divergence of each map from a Gaussian about the true point.
+
+    The second term is Nibali et al.'s regulariser (2018), with Kullback-Leibler instead of Jensen-Shannon: it keeps
+    every map one sharp peak, whose width tells how sure the network is (`nets.confidence`). Points beyond the maps have
+    only the first term.
+    """
+    ring = HeatmapHead.RING
+    height, width = output.logits.shape[2:]
+
+    def gaussian(cells: int, centre01: Tensor) -> Tensor:  # (N, 68) -> (N, 68, cells), sums to 1
+        offset = (cell_centres(cells, ring, centre01) - centre01[..., None]) * (cells - 2 * ring)
+        return (-(offset**2) / (2 * MAP_SIGMA**2)).softmax(dim=2)
+
+    x, y = points01.unbind(dim=2)
+    target = gaussian(height, y)[..., :, None] * gaussian(width, x)[..., None, :]  # (N, 68, h, w)
+    reach = ring / (width - 2 * ring)
+    inside = ((points01 > -reach) & (points01 < 1 + reach)).all(dim=2)  # (N, 68)
+    log_probabilities = output.logits.flatten(2).log_softmax(dim=2)
+    divergence = F.kl_div(log_probabilities, target.flatten(2), reduction="none").sum(dim=2)  # (N, 68)
+    return smooth_l1_loss(output, points01) + MAP_WEIGHT * (divergence * inside).mean()
+
+
+LOSSES: dict[str, Callable[[Landmarks, Tensor], Tensor]] = {
+    "mse": mse_loss,
+    "smooth_l1": smooth_l1_loss,
+    "wing": wing_loss,
+    "heatmap": heatmap_loss,
+}
+
+
+@torch.no_grad()
+def measure_points(output: Landmarks, points01: Tensor) -> dict[str, Tensor]:
+    """NME (percent of the eye distance) and points within the original's radius (percent) of each crop, (N,)."""
+    distances = (output.points01 - points01).norm(dim=2)  # (N, 68), in parts of the crop
+    right, left = OUTER_EYE_CORNERS
+    eyes = (points01[:, right] - points01[:, left]).norm(dim=1)
+    # The crop is CROP_SCALE boxes wide; see metrics.within_radius. Exact where the crop was not rescaled at random.
+    radius = metrics.RADIUS / metrics.RADIUS_IMAGE * metrics.RADIUS_BOX / CROP_SCALE
+    return {"nme": 100 * distances.mean(dim=1) / eyes, "accuracy": 100 * (distances <= radius).float().mean(dim=1)}
