@@ -219,7 +219,7 @@ class Meters(NamedTuple):
 
 # How far the measures of a calm face rise until a meter is full.
 # Openness of closed eyes in parts of open ones. True points would give 0; the shipped network, which saw few closed
-# eyes, answers this much on drawn faces (the median of 80 people, `notebooks/measure_shipped.py`).
+# eyes, answers this much on drawn faces (the median of 80 people, `tools/measure_shipped.py`).
 SHUT = 0.63
 WIDER, LIFTED, RAISED, OPENED = 0.16, 0.12, 0.09, 0.35
 SMILES, GAPES, SURPRISES = 0.3, 0.4, 0.5  # chosen on 80 drawn people, tested on 80 others: see `expression_word`

@@ -1,6 +1,6 @@
 """Run notebooks from top to bottom and save them with their outputs, as they are committed (for contributors).
 
-    .venv/bin/python notebooks/save.py notebooks/01_numpy_mnist.ipynb ...
+    .venv/bin/python tools/save.py notebooks/01_numpy_mnist.ipynb ...
 
 Like *Restart & Run All*, but without what does not belong into the repository: the state and views of widgets, which a
 reader without a kernel could not use, and what programs say on stderr (progress bars). Images are stored with 256

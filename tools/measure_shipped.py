@@ -1,6 +1,6 @@
 """Measure what the model card and README state of the shipped weights, on the real sets (for contributors).
 
-    .venv/bin/python notebooks/measure_shipped.py [--weights xception]
+    .venv/bin/python tools/measure_shipped.py [--weights xception]
 
 Needs iBUG 300-W and, for images of things, CIFAR-10 in a data folder. Every figure goes to
 `flcourse/weights/measured.json`: numbers only, no image. The test faces choose nothing.

@@ -1,7 +1,7 @@
 """Train and measure what notebook 05 states, on the real iBUG 300-W set (for contributors).
 
-    .venv/bin/python notebooks/measure.py --list
-    .venv/bin/python notebooks/measure.py course_15 original_15 ...
+    .venv/bin/python tools/measure.py --list
+    .venv/bin/python tools/measure.py course_15 original_15 ...
 
 Every training goes to RUNS/NAME and can be interrupted and called again; what was measured goes to
 `flcourse/weights/measured.json`: numbers only, no image. Only the experiments whose figures are stated for the test
