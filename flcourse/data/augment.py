@@ -55,7 +55,7 @@ def draw_matrix(augment: Augment, box: Box, size: int, rng: np.random.Generator)
 
 
 def window_matrix(x: float, y: float, part: float, size: int) -> np.ndarray:
-    """The (2, 3) matrix that enlarges the window with corner (x, y) and side `part`, in parts of a crop, to the crop."""
+    """The (2, 3) matrix that enlarges the window at corner (x, y) with side `part`, in parts of a crop, to the crop."""
     # On edges counted from 0, u' = (u - x size) / part; integers at pixel centres lie half a pixel before.
     shift = [(0.5 - start * size) / part - 0.5 for start in (x, y)]
     return np.array([[1 / part, 0, shift[0]], [0, 1 / part, shift[1]]])

@@ -22,9 +22,9 @@ class FaceDataset(torch.utils.data.Dataset):
     normalised to the crop. Points outside the crop keep their true coordinates, below 0 or above 1.
 
     The surroundings of every face are read once, brought near to the crop's scale and kept in memory (19 to 75 times
-    `size`**2 bytes a face: at most 1 MB at 112 px), because decoding would otherwise cost more than all else. What is drawn
-    at random for an item depends only on `(seed, epoch, index)`: the same in any order, number of workers, or after a
-    resumed training. Raises `CourseError` where an image is missing or none.
+    `size`**2 bytes a face: at most 1 MB at 112 px), because decoding would otherwise cost more than all else. What is
+    drawn at random for an item depends only on `(seed, epoch, index)`: the same in any order, number of workers, or
+    after a resumed training. Raises `CourseError` where an image is missing or cannot be read.
     """
 
     def __init__(

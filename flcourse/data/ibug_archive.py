@@ -28,7 +28,7 @@ from flcourse.files import data_folders, download_folder, offline
 
 FOLDER, _TRAIN = IBUG_TRAIN.split("/")
 _TEST = IBUG_TEST.split("/")[1]
-OFFICIAL = (6_666, 1_008)  # training and test faces in dlib's packaging, one an image, the mirrored ones among them
+OFFICIAL = (6_666, 1_008)  # training and test faces in dlib's packaging, one per image, the mirrored ones among them
 LICENCE = "iBUG 300-W is for research and teaching, not for commercial use"
 _URLS = [f"{scheme}://dlib.net/files/data/{FOLDER}.tar.gz" for scheme in ("https", "http")]  # dlib's page links the 2nd
 _BYTES = 1_700_000_000  # of the archive, about; unpacked it is as large, because images hardly compress

@@ -1,7 +1,7 @@
-"""The iBUG 300-W set: imglab XML -> `Face` records -> train/validation split -> torch `Dataset`.
+"""imglab XML <-> `Face` records, and their split by photograph (NumPy only).
 
-Reads dlib's packaging of the set (https://ibug.doc.ic.ac.uk/resources/300-W/, `labels_ibug_300W_*.xml`) and any other
-imglab file with the 68 points: whole or decimal coordinates, images without `width`, several boxes in an image,
+Reads dlib's packaging of iBUG 300-W (https://ibug.doc.ic.ac.uk/resources/300-W/, `labels_ibug_300W_*.xml`) and any
+other imglab file with the 68 points: whole or decimal coordinates, images without `width`, several boxes in an image,
 parts in any order.
 """
 
@@ -16,21 +16,17 @@ from xml.etree.ElementTree import Element, ParseError
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
-import torch
 from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as SafeTree
-from tqdm.auto import tqdm
 
-from flcourse.data.augment import NO_AUGMENT, Augment, augment_crop, draw_matrix
 from flcourse.errors import CourseError
 from flcourse.files import atomic_write
-from flcourse.images import read_image, shrink_region, to_input, warp
-from flcourse.points import N_POINTS, Box, compose, move_points, to01
-
+from flcourse.points import N_POINTS, Box
 
 # Where the unpacked archive's labels lie in a data folder.
 IBUG_TRAIN = "ibug_300W_large_face_landmark_dataset/labels_ibug_300W_train.xml"
 IBUG_TEST = IBUG_TRAIN.replace("_train", "_test")
+
 
 @dataclass(frozen=True, eq=False)
 class Face:
@@ -153,5 +149,3 @@ def split_faces(faces: Sequence[Face], fraction: float, seed: int = 0) -> tuple[
 def _lot(text: str) -> float:
     """A number in [0, 1) drawn from a text: the same on every machine and run."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
-
-
