@@ -6,3 +6,9 @@ class CourseError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def not_installed(what: str, package: str, extra: str) -> CourseError:
+    """The error of something whose package comes only with an extra (`course` or `app`) of the light base package."""
+    where = f'in the course\'s folder: python3 course.py setup, or pip install ".[{extra}]"'
+    return CourseError(f"{what} needs {package}, which is not installed; {where}")

@@ -1,13 +1,11 @@
-"""The repository itself: one-way imports, dependencies with reasons, no addresses, a wheel that works elsewhere."""
+"""The repository itself: one-way imports, dependencies with reasons, no addresses."""
 
 import ast
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -105,8 +103,7 @@ def test_using_landmarks_leaves_torch_alone():
 
 
 def dependencies():
-    extras = PROJECT["optional-dependencies"]
-    return [Requirement(line) for line in [*PROJECT["dependencies"], *extras["app"], *extras["dev"]]]
+    return [Requirement(line) for line in sum(PROJECT["optional-dependencies"].values(), PROJECT["dependencies"])]
 
 
 def constraints():
@@ -117,9 +114,18 @@ def constraints():
 def test_every_dependency_says_who_needs_it():
     lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
     extras = PROJECT["optional-dependencies"]
-    for requirement in [*PROJECT["dependencies"], *extras["app"], *extras["dev"]]:
-        [line] = [line for line in lines if line.strip().startswith(f'"{requirement}"')]
-        assert re.search(r'",\s+# \w.{10,}', line), line
+    assert set(extras) == {"course", "app", "dev"}
+    for requirement in sum(extras.values(), PROJECT["dependencies"]):
+        found = [line for line in lines if line.strip().startswith(f'"{requirement}"')]
+        assert found
+        for line in found:
+            assert re.search(r'",\s+# \w.{10,}', line), line
+
+
+def test_the_base_is_light_and_dev_brings_everything():
+    names = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    assert names == {"numpy", "opencv-python", "onnxruntime", "pillow", "tqdm", "certifi", "defusedxml"}
+    assert PROJECT["optional-dependencies"]["dev"][0] == "flcourse[course,app]"
 
 
 def test_constraints_are_exact_and_within_the_ranges():
@@ -185,63 +191,3 @@ def test_gitignore_hides_data_but_not_the_data_code():
     if done.returncode == 128:
         pytest.skip("not a git checkout")
     assert done.stdout.split() == ignored
-
-
-# --- the wheel ---
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """A wheel built from a copy (building leaves folders behind), unpacked in a folder of its own."""
-    copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    for name in ("flcourse", "tests"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "data").mkdir()
-    (copy / "data" / "big.py").write_text("")
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q"]
-    done = subprocess.run([*build, "-w", str(out), "."], cwd=copy, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    [built] = out.glob("*.whl")
-    unpacked = tmp_path_factory.mktemp("elsewhere")
-    zipfile.ZipFile(built).extractall(unpacked)
-    return unpacked
-
-
-def run_wheel(wheel, cwd, *command):
-    env = dict(os.environ, PYTHONPATH=str(wheel), PYTHONUTF8="1", XDG_CACHE_HOME=str(cwd), LOCALAPPDATA=str(cwd))
-    return subprocess.run([sys.executable, *command], capture_output=True, encoding="utf-8", cwd=cwd, env=env)
-
-
-def test_wheel_holds_the_package_and_nothing_else(wheel):
-    top = {path.name for path in wheel.iterdir()}
-    [info] = [name for name in top if name.endswith(".dist-info")]
-    assert top == {"flcourse", info}
-    beside = {".py", ".js", ".css", ".onnx", ".safetensors", ".json", ".md", ""}
-    for path in (ROOT / "flcourse").rglob("*"):
-        if path.is_file() and path.suffix in beside and "__pycache__" not in path.parts:
-            assert (wheel / path.relative_to(ROOT)).is_file(), path
-    metadata = (wheel / info / "METADATA").read_text(encoding="utf-8")
-    assert "License-Expression: MIT AND LicenseRef-iBUG" in metadata
-    assert {path.name for path in (wheel / info / "licenses").rglob("*") if path.is_file()} == {"LICENSE"}
-    assert "flcourse = flcourse.apps.cli:main" in (wheel / info / "entry_points.txt").read_text()
-
-
-def test_wheel_runs_elsewhere(wheel, tmp_path):
-    where = run_wheel(wheel, tmp_path, "-c", "import flcourse; print(flcourse.__file__)")
-    assert Path(where.stdout.strip()).is_relative_to(wheel)
-    done = run_wheel(wheel, tmp_path, "-m", "flcourse", "--help")
-    assert done.returncode == 0 and "detect" in done.stdout
-
-
-def test_wheel_detects_elsewhere(wheel, tmp_path):
-    if not list((ROOT / "flcourse" / "weights").glob("*.onnx")):
-        pytest.skip("no weights are shipped yet: flcourse/weights/*.onnx")
-    import skimage.data
-    import skimage.io
-
-    skimage.io.imsave(tmp_path / "astronaut.png", skimage.data.astronaut())
-    done = run_wheel(wheel, tmp_path, "-m", "flcourse", "detect", "astronaut.png", "--out", "found")
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "found" / "astronaut_faces.png").stat().st_size > 10_000

@@ -227,7 +227,7 @@ def test_the_command_says_what_is_wrong(monkeypatch, capsys, tmp_path):
     assert "expected 1 to 65535" in refused("--port", 99999)
     assert "nowhere.onnx" in refused("--weights", tmp_path / "nowhere.onnx")
     monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: None)
-    assert "pip install flcourse[app]" in refused()
+    assert 'pip install ".[app]"' in refused()
 
 
 def test_without_a_wish_the_next_free_port_is_taken(monkeypatch):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flcourse import __version__
-from flcourse.errors import CourseError
+from flcourse.errors import CourseError, not_installed
 
 if TYPE_CHECKING:
     from flcourse.data.imglab import Face
@@ -278,7 +278,7 @@ def build_parser() -> argparse.ArgumentParser:
         app,
         "app",
         "Find 68 points in the browser, in camera shots and images",
-        "Needs Streamlit: pip install flcourse[app]. Only this machine reaches the page; nothing is kept or sent.",
+        "Needs Streamlit, which the extra [app] brings. Only this machine reaches the page; nothing is kept or sent.",
     )
     sub.add_argument("--port", type=int, metavar="N", help="default: 8501, or the next free one")
     sub.add_argument("--browser", action=argparse.BooleanOptionalAction, help="open one (default: where a screen is)")
@@ -402,7 +402,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; exits with 2 and one line on stderr where the input is bad, 130 on Ctrl-C."""
     args = build_parser().parse_args(argv)
     try:
-        args.run(args)
+        try:
+            args.run(args)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package in ("", "flcourse"):
+                raise
+            raise not_installed("this command", package, "course") from error
     except CourseError as error:
         print(f"flcourse: {error}", file=sys.stderr)
         sys.exit(2)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flcourse.data.datasets import portrait
 from flcourse.errors import CourseError
 from flcourse.face.draw import close_up, draw_faces
 from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
@@ -144,14 +145,12 @@ def detect(
 
 
 def demo(landmarker: FaceLandmarker, paths: Sequence[Path], out: Path) -> None:
-    """Find the points in the given images, or in scikit-image's astronaut, and say what can be done next."""
+    """Find the points in the given images, or in a portrait at hand, and say what can be done next."""
     if paths:
         images = image_paths(paths)
         loaded = [(stem, str(path), read_image(path)) for path, stem in zip(images, unique_stems(images), strict=True)]
     else:
-        from skimage import data
-
-        loaded = [("astronaut", "scikit-image's astronaut (NASA)", data.astronaut())]
+        loaded = [portrait()]
     landmarker(loaded[0][2])  # the first run warms up caches and threads, and would be timed as if it were typical
     total, faces = 0.0, 0
     for stem, name, image in loaded:

@@ -7,7 +7,7 @@ import socket
 import sys
 from pathlib import Path
 
-from flcourse.errors import CourseError
+from flcourse.errors import CourseError, not_installed
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker
 
 ADDRESS = "127.0.0.1"  # nobody else's machine can reach it; and only there or by HTTPS do browsers lend a camera
@@ -22,7 +22,7 @@ def serve(port: int | None = None, *, browser: bool | None = None, weights: str 
     to whether there is a screen. Raises `CourseError` where Streamlit is missing, the port taken or the weights bad.
     """
     if importlib.util.find_spec("streamlit") is None:
-        raise CourseError("the app needs Streamlit, which is not installed: pip install flcourse[app]")
+        raise not_installed("the app", "Streamlit", "app")
     FaceLandmarker(weights, detector=None)  # bad weights are told here, in the terminal, instead of later on the page
     port = choose_port(port)
     with contextlib.suppress(ImportError):  # older versions of Streamlit do without, and keep uploads in memory

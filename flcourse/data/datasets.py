@@ -163,6 +163,20 @@ def fetch_drawn_faces(count: int) -> Path:
     return labels if labels.exists() else write_drawn_faces(folder, count, test=max(1, count // 5))
 
 
+def portrait() -> tuple[str, str, np.ndarray]:
+    """A face to try things on: a name for files, whose it is, and the image, (H, W, 3) uint8 RGB.
+
+    It is scikit-image's astronaut; a drawn face where that package, which the light base does without, is missing.
+    """
+    try:
+        from skimage.data import astronaut
+    except ImportError:
+        from flcourse.data.drawn_faces import draw_face
+
+        return "drawn", "a face that the course draws (the photograph needs scikit-image)", draw_face(3, 512).image
+    return "astronaut", "scikit-image's astronaut (NASA)", astronaut()
+
+
 # --- finding, fetching ---
 
 
