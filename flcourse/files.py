@@ -1,4 +1,4 @@
-"""What the environment says of network, speed and data folders, and atomic writes (standard library only)."""
+"""What the environment says of network, speed, CPUs and data folders, and atomic writes (standard library only)."""
 
 import os
 import sys
@@ -30,6 +30,18 @@ def offline() -> bool:
 def fast() -> bool:
     """Whether `FLCOURSE_FAST=1` asks for small runs: tests and slow laptops set it, notebooks ask here."""
     return os.environ.get("FLCOURSE_FAST", "") not in ("", "0")
+
+
+def cpu_count() -> int:
+    """How many CPUs this process may use: under `taskset`, batch systems and in containers fewer than the machine has.
+
+    From Python 3.13 on `PYTHON_CPU_COUNT` and `-X cpu_count` count, too.
+    """
+    if sys.version_info >= (3, 13):
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def data_folders() -> list[Path]:

@@ -1,6 +1,5 @@
 """`flcourse bench`: how fast detectors, engines, the live loop and training are here, measured in one run."""
 
-import os
 import platform
 import tempfile
 import time
@@ -26,6 +25,7 @@ from flcourse.face.detect import open_detector
 from flcourse.face.draw import draw_faces
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, OnnxNetwork
 from flcourse.face.track import FaceTracker
+from flcourse.files import cpu_count
 from flcourse.training.checkpoints import load_network
 from flcourse.training.export import Exported, drawn_crops, export_onnx, quantize_onnx
 from flcourse.training.loop import choose_device, fit
@@ -76,7 +76,7 @@ def bench(
                 rows.append({"part": part} | row)
     machine = {
         "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
+        "cores": cpu_count(),
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -186,7 +186,7 @@ def engines(network: torch.nn.Module, metadata: dict, full: Path, seconds: float
     for found in rows:
         found["name"] += ", 1 thread"
     most = OnnxNetwork(full)
-    if (os.cpu_count() or 1) > 1:
+    if cpu_count() > 1:
         rows += in_turn({f"ONNX Runtime, {most.threads} threads": partial(most, one)}, seconds)
     return rows + missing
 

@@ -6,17 +6,19 @@ the res10 SSD is what many older projects use. Images are (H, W, 3) uint8 RGB, a
 
 import re
 import sys
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from threading import BoundedSemaphore
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
 
 from flcourse.errors import CourseError
 from flcourse.face.detector_files import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET, model_path, read_model
-from flcourse.files import find_file, offline
+from flcourse.files import cpu_count, find_file, offline
 from flcourse.images import shrink
 from flcourse.points import BOX_MAPS, Box, BoxMap, common_area, overlap
 
@@ -29,13 +31,50 @@ class Detection(NamedTuple):
 
 
 class Detector(Protocol):
-    """What finds faces. `box_map` turns its boxes into boxes of the iBUG file's convention."""
+    """What finds faces. `box_map` turns its boxes into boxes of the iBUG file's convention.
+
+    Several threads may call one detector at the same time and get what they would get one after the other: a landmarker
+    is shared by cameras, players and single images. It can be pickled and copied. OpenCV's objects keep state and can
+    do neither, so `Lent` hands them out.
+    """
 
     name: str
     box_map: BoxMap
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
         """The faces in an (H, W, 3) uint8 RGB image, best first; none is an empty list."""
+
+
+Native = TypeVar("Native")
+
+
+class Lent(Generic[Native]):
+    """Native objects that only one thread at a time may use, and that cannot be pickled: `make` makes them.
+
+    `with lent() as native:` gives one that no other thread has, made anew where all are in use, and kept for later. At
+    most as many as this process has CPUs, as more would need memory and save no time; a further thread waits. (One
+    object and a lock would need less memory, 6, 12 and 35 MB for Haar's, YuNet's and the SSD's, and was as fast on two
+    cores; but then a camera's frame waits for a large photograph.) Pickled and copied it is `make` alone.
+    """
+
+    def __init__(self, make: Callable[[], Native]) -> None:
+        self._make = make
+        self._free: list[Native] = []
+        self._turns = BoundedSemaphore(cpu_count())
+
+    @contextmanager
+    def __call__(self) -> Iterator[Native]:
+        """A native object until the `with` block ends; one in whose use something was raised is not used again."""
+        with self._turns:
+            try:
+                native = self._free.pop()
+            except IndexError:
+                native = self._make()
+            yield native
+            self._free.append(native)
+
+    def __reduce__(self) -> tuple:
+        return Lent, (self._make,)
 
 
 def fit_box_map(source_boxes: Sequence[Box], file_boxes: Sequence[Box]) -> BoxMap:
@@ -88,6 +127,8 @@ class HaarDetector:
     Finds upright, frontal faces. The cascade gives no probability: the score is a logistic curve of its last stage's
     sum, fitted to tell what YuNet, too, calls a face from what it does not, on the training images. It ranks, and
     compares roughly with the other detectors' scores.
+
+    Threads may share it; it can be pickled and copied, see `Detector`.
     """
 
     name = "haar"
@@ -105,14 +146,9 @@ class HaarDetector:
     def __init__(self, threshold: float | None = None):
         self.threshold = 0.7 if threshold is None else threshold
         self.box_map = BOX_MAPS[self.name]
-        try:
-            text = (Path(cv2.data.haarcascades) / self.CASCADE).read_text(encoding="utf-8")
-        except (AttributeError, OSError) as error:
-            raise CourseError(f"{self.CASCADE}: not in this OpenCV, expected opencv-python 4.10 to 4.x") from error
-        # From memory: the cascade's own loader fails on non-ASCII paths on Windows.
-        storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
-        self._cascade = cv2.CascadeClassifier()
-        self._cascade.read(storage.getFirstTopLevelNode())
+        self._cascades = Lent(partial(_cascade, self.CASCADE))
+        with self._cascades():  # reads it now, so that what is wrong with it is known
+            pass
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
         for longest, step, neighbours in self.PASSES:
@@ -123,13 +159,14 @@ class HaarDetector:
 
     def _detect(self, image: np.ndarray, longest: int, step: float, neighbours: int) -> list[Detection]:
         small, x, y = shrink(image, longest)
-        boxes, _, sums = self._cascade.detectMultiScale3(
-            cv2.cvtColor(small, cv2.COLOR_RGB2GRAY),
-            scaleFactor=step,
-            minNeighbors=neighbours,
-            minSize=(self.LEAST, self.LEAST),
-            outputRejectLevels=True,
-        )
+        with self._cascades() as cascade:
+            boxes, _, sums = cascade.detectMultiScale3(
+                cv2.cvtColor(small, cv2.COLOR_RGB2GRAY),
+                scaleFactor=step,
+                minNeighbors=neighbours,
+                minSize=(self.LEAST, self.LEAST),
+                outputRejectLevels=True,
+            )
         scores = 1 / (1 + np.exp(self.SLOPE * (self.MIDDLE - np.ravel(sums))))
         return [
             Detection(Box(left * x, top * y, width * x, height * y), float(score))
@@ -138,8 +175,23 @@ class HaarDetector:
         ]
 
 
+def _cascade(name: str) -> cv2.CascadeClassifier:
+    try:
+        text = (Path(cv2.data.haarcascades) / name).read_text(encoding="utf-8")
+    except (AttributeError, OSError) as error:
+        raise CourseError(f"{name}: not in this OpenCV, expected opencv-python 4.10 to 4.x") from error
+    # From memory: the cascade's own loader fails on non-ASCII paths on Windows.
+    storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+    cascade = cv2.CascadeClassifier()
+    cascade.read(storage.getFirstTopLevelNode())
+    return cascade
+
+
 class YuNetDetector:
-    """YuNet (Wu, Peng and Yu, 2023), 76,000 parameters, through OpenCV's `FaceDetectorYN`."""
+    """YuNet (Wu, Peng and Yu, 2023), 76,000 parameters, through OpenCV's `FaceDetectorYN`.
+
+    `model` are the bytes of its file, (N,) uint8. Threads may share it; it can be pickled and copied, see `Detector`.
+    """
 
     name = "yunet"
     # It sees faces of about 10 to 300 px: at 640 px it misses one in ten that fill the image, at 256 px none. So the
@@ -153,7 +205,7 @@ class YuNetDetector:
         self.threshold = 0.7 if threshold is None else threshold
         self.box_map = BOX_MAPS[self.name]
         # One network for each size of image: changing its size costs more than keeping two.
-        self._fine, self._coarse = (_yunet(model, self.threshold) for _ in range(2))
+        self._fine, self._coarse = (Lent(partial(_yunet, model, self.threshold)) for _ in range(2))
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
         fine = self._detect(self._fine, image, self.LONGEST)
@@ -163,15 +215,16 @@ class YuNetDetector:
         fine = [d for d in fine if d.box.side <= self.LARGE * scale]
         return _sorted_out(fine + self._detect(self._coarse, image, self.LONGEST_FOR_LARGE), image)
 
-    def _detect(self, net: cv2.FaceDetectorYN, image: np.ndarray, longest: int) -> list[Detection]:
+    def _detect(self, nets: Lent[cv2.FaceDetectorYN], image: np.ndarray, longest: int) -> list[Detection]:
         small, x, y = shrink(image, longest)
         if min(small.shape[:2]) < self.LEAST:
             below, beside = (max(0, self.LEAST - side) for side in small.shape[:2])
             small = cv2.copyMakeBorder(small, 0, below, 0, beside, cv2.BORDER_REPLICATE)
         height, width = small.shape[:2]
-        if net.getInputSize() != (width, height):
-            net.setInputSize((width, height))
-        _, rows = net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        with nets() as net:
+            if net.getInputSize() != (width, height):
+                net.setInputSize((width, height))
+            _, rows = net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         # A row is left, top, width, height, five points, score.
         return [
             Detection(Box(row[0] * x, row[1] * y, row[2] * x, row[3] * y), min(1.0, row[14]))
@@ -186,16 +239,21 @@ def _yunet(model: np.ndarray, threshold: float) -> cv2.FaceDetectorYN:
 
 
 class SsdDetector:
-    """The res10 SSD of OpenCV's samples, 300 x 300 px, from its Caffe or its 8-bit TensorFlow files."""
+    """The res10 SSD of OpenCV's samples, 300 x 300 px, from its Caffe or its 8-bit TensorFlow files.
+
+    Threads may share it; it can be pickled and copied, see `Detector`. Each copy reads the files again.
+    """
 
     name = "ssd"
     SIZE = 300
     MEAN_BGR = (104.0, 177.0, 123.0)
 
-    def __init__(self, net: cv2.dnn.Net, threshold: float | None = None):
+    def __init__(self, threshold: float | None = None):
         self.threshold = 0.5 if threshold is None else threshold
         self.box_map = BOX_MAPS[self.name]
-        self._net = net
+        self._nets = Lent(_read_ssd)
+        with self._nets():  # reads the files now, so that what is wrong with them is known
+            pass
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
         # Padded to a square rather than squeezed into one: on 4:3 images its boxes are then a sixth steadier.
@@ -209,9 +267,11 @@ class SsdDetector:
             cv2.BORDER_CONSTANT,
             value=self.MEAN_BGR,
         )
-        self._net.setInput(cv2.dnn.blobFromImage(square, 1.0, (self.SIZE, self.SIZE), self.MEAN_BGR))
+        with self._nets() as net:
+            net.setInput(cv2.dnn.blobFromImage(square, 1.0, (self.SIZE, self.SIZE), self.MEAN_BGR))
+            rows = net.forward().reshape(-1, 7).tolist()
         found = []
-        for _, _, score, *edges in self._net.forward().reshape(-1, 7).tolist():
+        for _, _, score, *edges in rows:
             x0, y0, x1, y1 = (edge * side for edge in edges)
             if score >= self.threshold and x1 > x0 and y1 > y0:
                 box = Box((x0 - left) * x, (y0 - top) * y, (x1 - x0) * x, (y1 - y0) * y)
@@ -238,7 +298,7 @@ def open_detector(name: str = "auto", threshold: float | None = None) -> Detecto
     if name == "yunet":
         return YuNetDetector(read_model(YUNET), threshold)
     if name == "ssd":
-        return SsdDetector(_read_ssd(), threshold)
+        return SsdDetector(threshold)
     raise CourseError(f"{name}: unknown face detector, expected auto, yunet, ssd or haar")
 
 

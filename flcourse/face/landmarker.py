@@ -5,17 +5,20 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import onnxruntime
 
 import flcourse.weights
 from flcourse.errors import CourseError
 from flcourse.face.detect import Detector, open_detector
+from flcourse.face.session import default_threads, open_session
 from flcourse.images import to_input, warp
 from flcourse.metrics import ACCEPT
 from flcourse.points import N_POINTS, Box, apply, crop_matrix, face_box, from01, invert, move_points
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 DEFAULT_WEIGHTS = "xception"
 
@@ -25,7 +28,10 @@ MIRROR01 = np.array([[-1.0, 0, 1], [0, 1, 0]])  # x' = 1 - x, for normalised poi
 
 @dataclass(frozen=True, eq=False)
 class FaceLandmarks:
-    """One face found in an image."""
+    """One face found in an image.
+
+    A value: it can be shared by threads, pickled and copied, as long as nobody writes into its points.
+    """
 
     points: np.ndarray  # (68, 2) float32, image pixels, integers at pixel centres
     confidence: float  # of the network, 0 to 1: the chance that the error is at most 8 % (`flcourse calibrate`)
@@ -54,21 +60,30 @@ class OnnxNetwork:
     """A landmark network in ONNX Runtime.
 
     `weights` is a shipped name or an `.onnx` file that `flcourse export` wrote; `threads` limits ONNX Runtime's
-    (default: one for each core, at most `MOST_THREADS`). Raises `CourseError` where the file is missing or damaged.
+    (default: one for each CPU that this process may use, at most four). Raises `CourseError` where the file is missing
+    or damaged.
+
+    Any number of threads may call one network at the same time. Pickled, copied and sent to other processes it is its
+    file's place, and is opened again there.
     """
 
     engine = "onnxruntime"
-    MOST_THREADS = 4  # by estimate: a crop's maps are small, and two threads here are 1.8 times as fast as one
 
     def __init__(self, weights: str | os.PathLike, threads: int | None = None) -> None:
         self.name = str(weights)
-        self.threads = threads or min(os.cpu_count() or 1, self.MOST_THREADS)
-        self._session = _open_session(_find_weights(weights), self.threads)
+        self.threads = threads or default_threads()
+        path = _find_weights(weights)
+        self._again = self.name if self.name in shipped_weights() else str(path.absolute())
+        self._session = open_session(path, self.threads)
+        _check_network(self._session, path)
         self.size = self._session.get_inputs()[0].shape[2]
         self._outputs = [output.name for output in self._session.get_outputs()]
         metadata = json.loads(self._session.get_modelmeta().custom_metadata_map.get("flcourse", "{}"))
         accept = metadata.get("calibration", {}).get("accept", ACCEPT)
         self.accept = accept if "confidence" in self._outputs else 0.0  # else the detector's score is all there is
+
+    def __reduce__(self) -> tuple:
+        return OnnxNetwork, (self._again, self.threads)
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """See `Network`."""
@@ -82,6 +97,10 @@ class FaceLandmarker:
     or None where only `at` will be called. `threads` are ONNX Runtime's, see `OnnxNetwork`. `tta` is how many views of
     each face in a still image are averaged, see `at`. Raises `CourseError` where weights or detector cannot be had or
     are damaged.
+
+    Nothing is kept from one image to the next: any number of threads, trackers among them, may use one landmarker at
+    the same time. It can be pickled and copied, for joblib and multiprocessing; network and detector are then opened
+    again in the other process.
     """
 
     def __init__(
@@ -185,19 +204,8 @@ def _find_weights(weights: str | os.PathLike) -> Path:
     return path
 
 
-def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session of a landmark network. Raises `CourseError` where the file is missing or none."""
-    try:
-        data = path.read_bytes()  # by Python, so that no path is too strange for Windows
-    except OSError as error:
-        raise CourseError(f"{path}: {error.strerror or error}, expected an ONNX landmark network") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: warnings would reach the user
-    options.intra_op_num_threads = threads
-    try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises exceptions of several classes that it does not export
-        raise CourseError(f"{path}: truncated, or not an ONNX network; not loaded") from error
+def _check_network(session: "onnxruntime.InferenceSession", path: Path) -> None:
+    """Raise `CourseError` where a session is not that of a landmark network."""
     inputs = {value.name: value.shape for value in session.get_inputs()}
     outputs = {value.name: value.shape for value in session.get_outputs()}
     crops = inputs.get("crops", [])
@@ -207,4 +215,3 @@ def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
             f"{path}: takes {json.dumps(inputs)} and gives {json.dumps(outputs)}, expected crops (N, 1, size, size) -> "
             f"points01 (N, {N_POINTS}, 2), as `flcourse export` writes them"
         )
-    return session

@@ -34,7 +34,10 @@ SAME_FACE = 0.5  # two tracks whose boxes' centres are closer, in sides, are on 
 
 @dataclass(frozen=True, eq=False)
 class TrackedFace(FaceLandmarks):
-    """One face in a frame of a video; `points` are smoothed, and `box` is the face box about them."""
+    """One face in a frame of a video; `points` are smoothed, and `box` is the face box about them.
+
+    A value like `FaceLandmarks`.
+    """
 
     number: int  # of the face, from 1: the same as long as it is followed, and for `MEMORY` seconds after it was lost
     raw: np.ndarray  # (68, 2) float32, the points of this frame alone, as the network gave them
@@ -89,6 +92,10 @@ class FaceTracker:
     `live`: never waits for a detection, for cameras; a face then shows up some frames after it came. Otherwise a
     detection is waited for while no face is followed, and `DELAY` seconds of the video later where one is: the same
     video gives the same faces. `smooth=False` leaves the points as the network gave them.
+
+    A tracker is for one video, and for one thread at a time. Several of them, in as many threads, may share a
+    landmarker. As each has a thread of its own it cannot be pickled, copied or taken along into a forked process: make
+    one there, of the same landmarker.
     """
 
     def __init__(self, landmarker: FaceLandmarker, *, smooth: bool = True, live: bool = False) -> None:
