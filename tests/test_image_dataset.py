@@ -42,10 +42,11 @@ def test_moving_is_padding_with_the_edge_and_cropping(dx, dy, flip):
 def test_augmentation_differs_by_epoch_and_returns_with_it():
     dataset = ImageDataset(COLOUR, LABELS, shift=4, flip=True)
     first = torch.stack([x for x, _ in dataset])
-    dataset.epoch = 1
-    assert not torch.equal(first, torch.stack([x for x, _ in dataset]))
-    dataset.epoch = 0
+    second = torch.stack([dataset[1, i][0] for i in range(len(dataset))])
+    assert not torch.equal(first, second)
     assert torch.equal(first, torch.stack([x for x, _ in dataset]))
+    mixed = [dataset.__getitems__([(0, 3), (1, 3), 4])[k][0] for k in range(3)]
+    assert torch.equal(torch.stack(mixed), torch.stack([first[3], second[3], first[4]]))
     other = ImageDataset(COLOUR, LABELS, shift=4, flip=True, seed=1)
     assert not torch.equal(first, torch.stack([x for x, _ in other]))
 

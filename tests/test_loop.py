@@ -14,9 +14,11 @@ from safetensors.torch import load_file
 from torch import nn
 from toys import toy_set
 
+from flcourse.data.epoch_dataset import EpochDataset
 from flcourse.errors import CourseError
 from flcourse.training import loop as train
-from flcourse.training.loop import Config, Device, epoch_batches, epochs_in, evaluate, fit
+from flcourse.training.devices import Device, memory_format
+from flcourse.training.loop import Config, epoch_batches, epochs_in, evaluate, fit
 from flcourse.training.losses import classification
 
 TASK = classification()
@@ -82,6 +84,61 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path, batches):
     assert figures[0] == figures[1]
     for name in ("best.safetensors",):
         assert same(load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name))
+
+
+class Counted(EpochDataset):
+    """TRAIN, shaken anew in every epoch; counts how often it is sent to a worker."""
+
+    sent = 0
+
+    def item(self, epoch, index):
+        point, label = TRAIN[index]
+        noise = torch.randn(2, generator=torch.Generator().manual_seed(1000 * epoch + index))
+        return point + 0.05 * noise, label
+
+    def __len__(self):
+        return len(TRAIN)
+
+    def __getstate__(self):
+        Counted.sent += 1
+        return self.__dict__
+
+
+@pytest.fixture
+def spawned_workers():
+    """Workers start as on macOS, Windows and Python 3.14: anew, with what they need sent to them."""
+    before = torch.multiprocessing.get_start_method()
+    torch.multiprocessing.set_start_method("spawn", force=True)
+    yield
+    torch.multiprocessing.set_start_method(before, force=True)
+
+
+def test_spawned_workers_are_sent_the_data_once_and_change_nothing(spawned_workers, tmp_path):
+    def trained(out, **options):
+        model = network()
+        fit(model, TASK, Counted(), VAL, Config(epochs=3, batch_size=50), out, progress=False, **options)
+        return model.state_dict()
+
+    alone = trained(tmp_path / "alone")
+    assert Counted.sent == 0
+    assert same(alone, trained(tmp_path / "together", workers=2))
+    assert Counted.sent == 2  # once to each worker, for all three epochs
+    left = iter(range(5))
+    trained(tmp_path / "parts", stop=lambda: next(left, None) is None)  # in the middle of the second epoch
+    assert same(alone, trained(tmp_path / "parts", workers=1, resume=True))
+
+
+def test_datasets_without_epochs_are_asked_for_plain_indices():
+    plain = [(point, label) for point, label in TRAIN]  # a list is a map-style dataset
+    models = network(), network()
+    for model, dataset in zip(models, (TRAIN, plain), strict=True):
+        fit(model, TASK, dataset, VAL, Config(epochs=2, batch_size=16), progress=False)
+    assert same(models[0].state_dict(), models[1].state_dict())
+
+
+def test_channels_last_only_where_it_is_right():
+    for kind, channels_last in (("cpu", True), ("cuda", True), ("mps", False)):
+        assert (memory_format(torch.device(kind)) == torch.channels_last) == channels_last
 
 
 def test_resume_refuses_what_does_not_fit(tmp_path):

@@ -121,8 +121,8 @@ def test_figure_shows_what_training_sees(faces):
     assert len(more) == 4
     assert (before.images[0].get_array() == FaceDataset([faces[0]], 64).crop(0)[0]).all()
     dataset = FaceDataset([faces[0]], 64, augment, seed=5)
-    for dataset.epoch, ax in enumerate([after, *more]):
-        crop, points = dataset.crop(0)
+    for epoch, ax in enumerate([after, *more]):
+        crop, points = dataset.crop(0, epoch)
         assert (ax.images[0].get_array() == crop).all()
         dots = ax.collections[-1].get_offsets()
         assert np.asarray(dots) == pytest.approx(points)

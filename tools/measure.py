@@ -29,7 +29,7 @@ from flcourse.face.landmarker import FaceLandmarks
 from flcourse.files import atomic_write, find_file
 from flcourse.points import N_POINTS, PARTS, apply, crop_matrix
 from flcourse.training.checkpoints import load_network
-from flcourse.training.loop import Device, choose_device
+from flcourse.training.devices import Device, choose_device
 from flcourse.training.recipes import RECIPES, Recipe, ablation, train_landmarks
 
 MEASURED = Path(flcourse.weights.__file__).parent / "measured.json"

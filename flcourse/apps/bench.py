@@ -27,8 +27,9 @@ from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, OnnxNetwor
 from flcourse.face.track import FaceTracker
 from flcourse.files import cpu_count
 from flcourse.training.checkpoints import load_network
+from flcourse.training.devices import choose_device
 from flcourse.training.export import Exported, drawn_crops, export_onnx, quantize_onnx
-from flcourse.training.loop import choose_device, fit
+from flcourse.training.loop import fit
 from flcourse.training.recipes import RECIPES
 
 PARTS = ("detectors", "engines", "live", "training")

@@ -37,7 +37,7 @@ def train(args: argparse.Namespace) -> None:
     from flcourse.data.imglab import read_imglab
     from flcourse.show.plot import save, training_curves
     from flcourse.training.checkpoints import load_network
-    from flcourse.training.loop import choose_device
+    from flcourse.training.devices import choose_device
     from flcourse.training.recipes import get_recipe, train_landmarks
 
     recipe = get_recipe(args.recipe)

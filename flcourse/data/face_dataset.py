@@ -7,6 +7,7 @@ import torch
 from tqdm.auto import tqdm
 
 from flcourse.data.augment import NO_AUGMENT, Augment, augment_crop, draw_matrix
+from flcourse.data.epoch_dataset import EpochDataset
 from flcourse.data.imglab import Face
 from flcourse.images import read_image, shrink_region, to_input, warp
 from flcourse.points import compose, move_points, to01
@@ -15,10 +16,10 @@ from flcourse.points import compose, move_points, to01
 CONTEXT = 0.75
 
 
-class FaceDataset(torch.utils.data.Dataset):
+class FaceDataset(EpochDataset):
     """Crops and points of faces, for a `DataLoader`.
 
-    Item: `(crop, points01)`, a (1, size, size) float32 tensor, grey in [-1, 1], and a (68, 2) float32 tensor,
+    `dataset[epoch, index]`, or `dataset[index]` for epoch 0, is `(crop, points01)`, a (1, size, size) float32 tensor, grey in [-1, 1], and a (68, 2) float32 tensor,
     normalised to the crop. Points outside the crop keep their true coordinates, below 0 or above 1.
 
     The surroundings of every face are read once, brought near to the crop's scale and kept in memory (19 to 75 times
@@ -31,7 +32,6 @@ class FaceDataset(torch.utils.data.Dataset):
         self, faces: Sequence[Face], size: int, augment: Augment = NO_AUGMENT, seed: int = 0, progress: bool = False
     ) -> None:
         self.faces, self.size, self.augment, self.seed = list(faces), size, augment, seed
-        self.epoch = 0  # the training loop moves it on
         self._regions = []  # (RGB region, matrix from region to image pixels)
         last_path, image = None, None
         for face in tqdm(self.faces, desc="reading faces", unit="face", disable=not progress):
@@ -44,15 +44,15 @@ class FaceDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.faces)
 
-    def crop(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Item `index` as people look at it: an RGB uint8 crop (size, size, 3) and its points in crop pixels."""
-        rng = np.random.default_rng((self.seed, self.epoch, index))
+    def crop(self, index: int, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """An item as people look at it: an RGB uint8 crop (size, size, 3) and its points (68, 2) in crop pixels."""
+        rng = np.random.default_rng((self.seed, epoch, index))
         face, (region, to_image) = self.faces[index], self._regions[index]
         matrix = draw_matrix(self.augment, face.box, self.size, rng)
         crop = warp(region, compose(matrix, to_image), self.size)
         return augment_crop(self.augment, crop, rng), move_points(face.points, matrix)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        crop, points = self.crop(index)
+    def item(self, epoch: int, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        crop, points = self.crop(index, epoch)
         points01 = to01(points, self.size).astype(np.float32)
         return torch.from_numpy(to_input(crop)), torch.from_numpy(points01)

@@ -1,14 +1,16 @@
 """Labelled images as a torch Dataset, with the augmentation that small photographs are trained with."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+
+from flcourse.data.epoch_dataset import EpochDataset, Key, split_key
 
 
-class ImageDataset(Dataset):
+class ImageDataset(EpochDataset):
     """Pairs of (image, label) for `loop.fit`: float32 (C, H, W) in [-1, 1] and int64.
 
     `images` are (N, H, W) grey or (N, H, W, 3) RGB uint8, `labels` (N,) integers. With `shift` each image is moved
@@ -24,35 +26,33 @@ class ImageDataset(Dataset):
         self.images = torch.from_numpy(np.ascontiguousarray(images)).reshape(*images.shape[:3], -1)
         self.labels = torch.from_numpy(np.asarray(labels, np.int64))
         self.shift, self.flip, self.seed = shift, flip, seed
-        self.epoch = 0
-
-    @property
-    def epoch(self) -> int:
-        """Which epoch's augmentation is drawn; `loop.fit` sets it."""
-        return self._epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._epoch, n = epoch, len(self.labels)
-        draw = np.random.default_rng((self.seed, epoch))
-        self._shifts = torch.from_numpy(draw.integers(-self.shift, self.shift + 1, (n, 2)))
-        self._flips = torch.from_numpy((draw.random(n) < 0.5) & self.flip)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.__getitems__([index])[0]
+    def item(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        return self.__getitems__([(epoch, index)])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    def __getitems__(self, keys: Sequence[Key]) -> list[tuple[Tensor, Tensor]]:
         """A whole batch at once, which a DataLoader asks for where it can: many times faster than one by one."""
-        chosen = torch.as_tensor(indices)
+        epochs, indices = np.array([split_key(key) for key in keys]).T
+        images = self.images[indices]
         if self.shift or self.flip:
-            images = moved(self.images[chosen], self._shifts[chosen], self._flips[chosen])
-        else:
-            images = self.images[chosen]
+            shifts, flips = np.empty((len(keys), 2), int), np.empty(len(keys), bool)
+            for epoch in np.unique(epochs):  # in training it is one
+                chosen = epochs == epoch
+                all_shifts, all_flips = _draw(self.seed, int(epoch), len(self), self.shift)
+                shifts[chosen], flips[chosen] = all_shifts[indices[chosen]], all_flips[indices[chosen]]
+            images = moved(images, torch.from_numpy(shifts), torch.from_numpy(flips & self.flip))
         inputs = images.permute(0, 3, 1, 2).float() / 127.5 - 1  # (n, C, H, W)
-        return list(zip(inputs, self.labels[chosen], strict=True))
+        return list(zip(inputs, self.labels[indices], strict=True))
+
+
+@lru_cache(maxsize=2)  # drawn at once for all images, and asked for in every batch
+def _draw(seed: int, epoch: int, n: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """An epoch's shifts (n, 2), each within +- `shift` pixels, and which of the n images are mirrored."""
+    rng = np.random.default_rng((seed, epoch))
+    return rng.integers(-shift, shift + 1, (n, 2)), rng.random(n) < 0.5
 
 
 def moved(images: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:

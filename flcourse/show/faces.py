@@ -160,8 +160,7 @@ def augmentation_figure(
     dataset = FaceDataset([face], size, seed=seed)
     shown = [dataset.crop(0)]  # as no augmentation leaves it
     dataset.augment = augment
-    for dataset.epoch in range(1 + samples):  # as training goes on: every epoch draws anew
-        shown.append(dataset.crop(0))
+    shown += [dataset.crop(0, epoch) for epoch in range(1 + samples)]  # as training goes on: every epoch draws anew
     columns = -(-samples // SAMPLE_ROWS)
     gap, head = 0.12, 0.3  # inches
     width = 2 * LARGE + columns * SMALL + (3 if columns else 2) * gap

@@ -117,8 +117,9 @@ def try_out(network: Xception, faces: Sequence[Face], size: int, seed: int = 0, 
     photos = {photo: number for number, photo in enumerate(dict.fromkeys(face.photo for face in faces))}
     numbers = np.array([photos[face.photo] for face in faces])
     spreads, errors = [], []
-    for dataset.epoch in tqdm(range(DRAWS), desc="hard crops", unit="pass", disable=not progress):
-        crops, points01 = (torch.stack(part) for part in zip(*(dataset[i] for i in range(len(dataset))), strict=True))
+    for draw in tqdm(range(DRAWS), desc="hard crops", unit="pass", disable=not progress):
+        items = [dataset[draw, i] for i in range(len(dataset))]
+        crops, points01 = (torch.stack(part) for part in zip(*items, strict=True))
         answers = _answers(network, crops)
         spreads.append(log_spread(answers))
         errors.append(measure_points(answers, points01)["nme"])

@@ -25,6 +25,18 @@ def pack_weights(model: nn.Module, metadata: dict, half: bool = False) -> bytes:
     return to_safetensors(state, {"flcourse": json.dumps(metadata)})
 
 
+def write_weights(path: Path, model: nn.Module, metadata: dict, half: bool = False) -> None:
+    """Write `pack_weights`'s file."""
+    atomic_write(path, pack_weights(model, metadata, half))
+
+
+def write_checkpoint(path: Path, state: dict) -> None:
+    """Write a training's state, atomically: a kill at any moment leaves a whole checkpoint."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    atomic_write(path, buffer.getvalue())
+
+
 def read_checkpoint(path: Path) -> dict:
     """The content of a `last.pt`. Raises `CourseError` where it is none; never runs code that a pickle may carry."""
     try:
@@ -38,6 +50,32 @@ def read_checkpoint(path: Path) -> dict:
     if not isinstance(state, dict) or not {"config", "describe", "model", "history"} <= state.keys():
         raise CourseError(f"{path}: a PyTorch file, but not a checkpoint that flcourse wrote; not loaded")
     return state
+
+
+def resumed_checkpoint(path: Path | None, now: dict) -> dict:
+    """The content of the `last.pt` at `path`, to go on with the settings `now`, of "config" and "describe".
+
+    Raises `CourseError` where there is none, where it is broken, and where it was made with other settings.
+    """
+    if not path or not path.exists():
+        raise CourseError(f"{path}: no checkpoint to resume from; start without --resume")
+    state = read_checkpoint(path)
+    wanted, found = (_flat(settings["config"] | settings["describe"]) for settings in (now, state))
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise CourseError(
+                f"{path}: was trained with {name}={found.get(name)!r}, now {name}={wanted.get(name)!r}; "
+                "resume with the same settings, or start anew with another --out"
+            )
+    return state
+
+
+def _flat(settings: dict, prefix: str = "") -> dict:
+    """Nested settings as one level: `{"recipe": {"size": 112}}` becomes `{"recipe.size": 112}`."""
+    flat = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def write_history(out: Path, history: list[dict]) -> None:

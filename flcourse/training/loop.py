@@ -7,9 +7,8 @@ batch, process), and a checkpoint holds the rest.
 
 import contextlib
 import copy
-import io
+import itertools
 import math
-import os
 import signal
 import threading
 import time
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,9 +29,10 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
+from flcourse.data.epoch_dataset import by_epoch
 from flcourse.errors import CourseError
-from flcourse.files import atomic_write
-from flcourse.training.checkpoints import pack_weights, read_checkpoint, write_history
+from flcourse.training.checkpoints import resumed_checkpoint, write_checkpoint, write_history, write_weights
+from flcourse.training.devices import Device, memory_format, to_device
 from flcourse.training.losses import Task
 
 CHECKPOINT_SECONDS = 300  # what an interrupted training loses at most, also in the middle of a long epoch
@@ -59,51 +59,6 @@ class Config:
         for name, known in (("optimizer", ("adam", "adamw", "sgd")), ("schedule", ("constant", "one_cycle"))):
             if getattr(self, name) not in known:
                 raise CourseError(f"{name}={getattr(self, name)!r}, expected one of {', '.join(known)}")
-
-
-class Device(NamedTuple):
-    """Where this process trains, and which process of how many it is."""
-
-    device: torch.device
-    rank: int = 0
-    world: int = 1
-
-    @property
-    def bfloat16(self) -> bool:
-        """Whether mixed precision in bfloat16 is faster here: on recent NVIDIA cards, and on CPUs with AMX tiles."""
-        if self.device.type == "cuda":
-            return torch.cuda.is_bf16_supported(including_emulation=False)
-        return self.device.type == "cpu" and _has_amx()
-
-
-def _has_amx() -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch does not tell
-    return bool(capabilities.get("amx_bf16"))
-
-
-@contextlib.contextmanager
-def choose_device(name: str | None = None) -> Iterator[Device]:
-    """The device called `name`, else the first of cuda, mps and cpu that there is; under torchrun, this process's.
-
-    Raises `CourseError` for a device that is not there.
-    """
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    there = [kind for kind, is_there in here.items() if is_there]
-    name = name or there[0]
-    if name.split(":")[0] not in there:
-        raise CourseError(f"device {name!r}: not on this machine, expected {' or '.join(there)}")
-    if "RANK" not in os.environ:  # torchrun sets it
-        yield Device(torch.device(name))
-        return
-    cuda = name.startswith("cuda")
-    device = torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if cuda else name)
-    if cuda:
-        torch.cuda.set_device(device)
-    torch.distributed.init_process_group("nccl" if cuda else "gloo")
-    try:
-        yield Device(device, torch.distributed.get_rank(), torch.distributed.get_world_size())
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 def epoch_batches(examples: int, config: Config, epoch: int, rank: int = 0, world: int = 1) -> list[list[int]]:
@@ -135,8 +90,8 @@ def fit(
 ) -> list[dict]:
     """Train `model` in place and return its history, one row of figures an epoch.
 
-    `train_set` and `val_set` are map-style datasets of (input, target) pairs; a `train_set` with an attribute `epoch`
-    is told each epoch's number. Where `out` is given it receives `last.pt` (everything `resume=True` needs),
+    `train_set` and `val_set` are map-style datasets of (input, target) pairs; an `EpochDataset` is asked for
+    (epoch, index). Where `out` is given it receives `last.pt` (everything `resume=True` needs),
     `best.safetensors` (the weights best on `val_set`, with `describe` as metadata), `history.csv` and `history.json`.
     Under torchrun one process writes, and the training figures are those of its share of the batches.
     The first Ctrl-C, or `stop()` turning true, ends after the batch at hand and keeps the checkpoint.
@@ -147,13 +102,20 @@ def fit(
     longer a number.
     """
     device = device or Device(torch.device("cpu"))
-    run = _Run(model, task, train_set, config, out, describe or {}, device)
+    run = _Run(model, task, len(train_set), config, out, describe or {}, device)
     if resume:
         run.load()
+    # One loader for the whole training: where workers are spawned, each is sent the data once, not once an epoch.
+    loader = DataLoader(
+        by_epoch(train_set),
+        batch_sampler=run.batches_to_come(),
+        num_workers=workers,
+        pin_memory=device.device.type == "cuda",
+    )
+    batches = iter(loader)
     with _graceful_interrupt(device) as interrupted:
         while run.epoch < config.epochs:
-            finished = run.train_epoch(train_set, workers, lambda: stop() or interrupted.is_set(), on_batch, progress)
-            if not finished:
+            if not run.train_epoch(batches, lambda: stop() or interrupted.is_set(), on_batch, progress):
                 break
             run.finish_epoch(val_set, progress)
             if device.rank == 0:
@@ -170,42 +132,45 @@ class _Run:
         self,
         model: nn.Module,
         task: Task,
-        train_set: Any,
+        examples: int,
         config: Config,
         out: Path | None,
         describe: dict,
         device: Device,
     ) -> None:
         self.task, self.config, self.describe, self.device = task, config, describe, device
+        self.examples = examples
         self.out = out if device.rank == 0 else None  # one process writes
         self.checkpoint = out / "last.pt" if out else None
-        self.model = model.to(device.device, memory_format=torch.channels_last)
+        self.model = model.to(device.device, memory_format=memory_format(device.device))
         self.parallel = self.model
         if device.world > 1:
             ids = [device.device.index] if device.device.type == "cuda" else None
             self.parallel = DistributedDataParallel(self.model, device_ids=ids)
         self.ema = AveragedModel(self.model, avg_fn=_ema(config.ema), use_buffers=True) if config.ema else None
         self.optimizer = _optimizer(self.model, config)
-        self.steps = len(epoch_batches(len(train_set), config, 0))
+        self.steps = len(epoch_batches(examples, config, 0))
         self.scheduler = _scheduler(self.optimizer, config, self.steps)
         self.epoch = self.batch = 0  # the next to train
         self.sums: dict[str, float] = defaultdict(float)  # of this epoch so far; "n" counts examples, "s" seconds
         self.history: list[dict] = []
 
+    def batches_to_come(self) -> Iterator[list[tuple[int, int]]]:
+        """This process's batches of (epoch, index) from here on, for ever."""
+        start = self.batch
+        for epoch in itertools.count(self.epoch):
+            batches = epoch_batches(self.examples, self.config, epoch, self.device.rank, self.device.world)
+            yield from ([(epoch, index) for index in batch] for batch in batches[start:])
+            start = 0
+
     def train_epoch(
         self,
-        dataset: Any,
-        workers: int,
+        batches: Iterator[tuple[Tensor, Tensor]],
         stop: Callable[[], bool],
         on_batch: Callable[[float], None],
         progress: bool,
     ) -> bool:
         """Train what is left of the epoch; False where `stop` ended it before its end."""
-        batches = epoch_batches(len(dataset), self.config, self.epoch, self.device.rank, self.device.world)
-        if hasattr(dataset, "epoch"):
-            dataset.epoch = self.epoch
-        pinned = self.device.device.type == "cuda"
-        loader = DataLoader(dataset, batch_sampler=batches[self.batch :], num_workers=workers, pin_memory=pinned)
         bar = tqdm(
             total=self.steps,
             initial=self.batch,
@@ -217,7 +182,7 @@ class _Run:
         self.model.train()
         saved = last = time.monotonic()
         with bar:
-            for inputs, targets in loader:
+            for inputs, targets in itertools.islice(batches, self.steps - self.batch):
                 loss = self._step(inputs, targets)
                 self.batch += 1
                 now = time.monotonic()
@@ -237,7 +202,7 @@ class _Run:
     def _step(self, inputs: Tensor, targets: Tensor) -> float:
         seed = np.random.SeedSequence((self.config.seed, self.epoch, self.batch, self.device.rank))
         torch.manual_seed(int(seed.generate_state(1)[0]))  # dropout, if any
-        inputs, targets = (_to(t, self.device.device) for t in (inputs, targets))
+        inputs, targets = (to_device(t, self.device.device) for t in (inputs, targets))
         with torch.autocast(self.device.device.type, torch.bfloat16, enabled=self.device.bfloat16):
             output = self.parallel(inputs)
             loss = self.task.loss(output, targets)
@@ -269,7 +234,7 @@ class _Run:
             best = max if self.task.higher_is_better else min
             if self.out and row is best(self.history, key=lambda r: r[key]):
                 metadata = self.describe | {"epoch": row["epoch"], "figures": row}
-                atomic_write(self.out / "best.safetensors", pack_weights(judged, metadata))
+                write_weights(self.out / "best.safetensors", judged, metadata)
             if progress:
                 text = ", ".join(f"{name} {row[name]:.4g}" for name in row if name.startswith(("train_", "val_")))
                 tqdm.write(f"epoch {row['epoch']}/{self.config.epochs}: {text} ({seconds:.0f} s)")
@@ -282,24 +247,20 @@ class _Run:
         """Write `last.pt` and the history: atomic, so a kill at any moment leaves a whole checkpoint."""
         if not self.out:
             return
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "config": asdict(self.config),
-                "describe": self.describe,
-                "model": self.model.state_dict(),
-                "ema": self.ema.state_dict() if self.ema else None,
-                "optimizer": self.optimizer.state_dict(),
-                "scheduler": self.scheduler.state_dict(),
-                "epoch": self.epoch,
-                "batch": self.batch,
-                "sums": dict(self.sums),
-                "history": self.history,
-                **self._circumstances(),
-            },
-            buffer,
-        )
-        atomic_write(self.checkpoint, buffer.getvalue())
+        state = {
+            "config": asdict(self.config),
+            "describe": self.describe,
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "sums": dict(self.sums),
+            "history": self.history,
+            **self._circumstances(),
+        }
+        write_checkpoint(self.checkpoint, state)
         write_history(self.out, self.history)
 
     def _circumstances(self) -> dict:
@@ -308,18 +269,7 @@ class _Run:
 
     def load(self) -> None:
         """Go on from `last.pt`."""
-        if not self.checkpoint or not self.checkpoint.exists():
-            raise CourseError(f"{self.checkpoint}: no checkpoint to resume from; start without --resume")
-        state = read_checkpoint(self.checkpoint)
-        now, then = (
-            _flat(c | d) for c, d in ((asdict(self.config), self.describe), (state["config"], state["describe"]))
-        )
-        for name in sorted(now.keys() | then.keys()):
-            if now.get(name) != then.get(name):
-                raise CourseError(
-                    f"{self.checkpoint}: was trained with {name}={then.get(name)!r}, now {name}={now.get(name)!r}; "
-                    "resume with the same settings, or start anew with another --out"
-                )
+        state = resumed_checkpoint(self.checkpoint, {"config": asdict(self.config), "describe": self.describe})
         for name, value in self._circumstances().items():
             if state[name] != value:
                 print(f"note: {name} was {state[name]}, now it is {value}: results differ in their last digits")
@@ -339,7 +289,7 @@ def epochs_in(
 
     The estimate is of a machine that has nothing else to do, from a few batches; it is no promise.
     """
-    run = _Run(copy.deepcopy(model), task, train_set, config, None, {}, device)
+    run = _Run(copy.deepcopy(model), task, len(train_set), config, None, {}, device)
     run.model.train()
     loader = DataLoader(train_set, batch_sampler=epoch_batches(len(train_set), config, 0)[:TIMED_BATCHES])
     times = []
@@ -361,19 +311,11 @@ def evaluate(model: nn.Module, task: Task, dataset: Any, batch_size: int, device
     model.eval()
     sums: dict[str, float] = defaultdict(float)
     for inputs, targets in DataLoader(dataset, batch_size=batch_size):
-        inputs, targets = (_to(t, device) for t in (inputs, targets))
+        inputs, targets = (to_device(t, device) for t in (inputs, targets))
         output = model(inputs)
         _add(sums, task.loss(output, targets).item(), task.measures(output, targets), len(inputs))
     n = sums.pop("n")
     return {name: value / n for name, value in sums.items()}
-
-
-def _flat(settings: dict, prefix: str = "") -> dict:
-    """Nested settings as one level: `{"recipe": {"size": 112}}` becomes `{"recipe.size": 112}`."""
-    flat = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
 
 
 def _add(sums: dict[str, float], loss: float, measures: dict[str, Tensor], n: int) -> None:
@@ -381,11 +323,6 @@ def _add(sums: dict[str, float], loss: float, measures: dict[str, Tensor], n: in
     sums["loss"] += loss * n
     for name, values in measures.items():
         sums[name] += values.detach().sum().item()
-
-
-def _to(tensor: Tensor, device: torch.device) -> Tensor:
-    tensor = tensor.to(device, non_blocking=True)
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor  # faster convolutions
 
 
 def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flcourse import metrics
-from flcourse.points import CROP_SCALE, OUTER_EYE_CORNERS
+from flcourse.points import CROP_SCALE, Box
 from flcourse.training.nets import HeatmapHead, Landmarks, cell_centres
 
 
@@ -98,10 +98,9 @@ LOSSES: dict[str, Callable[[Landmarks, Tensor], Tensor]] = {
 
 @torch.no_grad()
 def measure_points(output: Landmarks, points01: Tensor) -> dict[str, Tensor]:
-    """NME (percent of the eye distance) and points within the original's radius (percent) of each crop, (N,)."""
-    distances = (output.points01 - points01).norm(dim=2)  # (N, 68), in parts of the crop
-    right, left = OUTER_EYE_CORNERS
-    eyes = (points01[:, right] - points01[:, left]).norm(dim=1)
-    # The crop is CROP_SCALE boxes wide; see metrics.within_radius. Exact where the crop was not rescaled at random.
-    radius = metrics.RADIUS / metrics.RADIUS_IMAGE * metrics.RADIUS_BOX / CROP_SCALE
-    return {"nme": 100 * distances.mean(dim=1) / eyes, "accuracy": 100 * (distances <= radius).float().mean(dim=1)}
+    """`metrics.nme` and `metrics.within_radius` (both in percent) of each crop's points, (N,) on the CPU."""
+    predicted, true = output.points01.float().numpy(force=True), points01.numpy(force=True)
+    # The crop is CROP_SCALE boxes wide. Exact where it was not rescaled at random.
+    box = Box.around((0.5, 0.5), 1 / CROP_SCALE)
+    figures = {"nme": metrics.nme(predicted, true), "accuracy": metrics.within_radius(predicted, true, [box])}
+    return {name: torch.from_numpy(values) for name, values in figures.items()}

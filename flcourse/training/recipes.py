@@ -10,7 +10,8 @@ from flcourse.data.augment import Augment
 from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import Face, split_faces
 from flcourse.errors import CourseError
-from flcourse.training.loop import Config, Device, fit
+from flcourse.training.devices import Device
+from flcourse.training.loop import Config, fit
 from flcourse.training.losses import LOSSES, Task, measure_points
 from flcourse.training.nets import Xception, with_middle_blocks
 

@@ -1,0 +1,56 @@
+"""Items that differ from epoch to epoch, from a dataset that itself never changes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch.utils.data import Dataset
+
+Key = int | tuple[int, int]  # an index, or (epoch, index)
+
+
+class EpochDataset(Dataset):
+    """A map-style dataset that is asked for `dataset[epoch, index]`; `dataset[index]` is the item of epoch 0.
+
+    A subclass draws what is random from (its seed, epoch, index) alone. So the items are the same in any order, in any
+    number of workers and after a resumed training, and one `DataLoader`, whose workers hold a copy of the dataset
+    each, serves every epoch.
+    """
+
+    def item(self, epoch: int, index: int) -> Any:
+        """What `index` looks like in `epoch`."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, key: Key) -> Any:
+        return self.item(*split_key(key))
+
+
+class SameEveryEpoch(EpochDataset):
+    """Any other map-style dataset: it is asked for the same indices in every epoch."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def item(self, epoch: int, index: int) -> Any:
+        return self.dataset[index]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Sequence[Any]:
+        indices = [split_key(key)[1] for key in keys]
+        if hasattr(self.dataset, "__getitems__"):  # DataLoader's way to ask for a whole batch at once
+            return self.dataset.__getitems__(indices)
+        return [self.dataset[index] for index in indices]
+
+
+def split_key(key: Key) -> tuple[int, int]:
+    """(epoch, index) of a key."""
+    return key if isinstance(key, tuple) else (0, key)
+
+
+def by_epoch(dataset: Any) -> EpochDataset:
+    """The dataset as one that can be asked for (epoch, index)."""
+    return dataset if isinstance(dataset, EpochDataset) else SameEveryEpoch(dataset)
