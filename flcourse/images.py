@@ -1,4 +1,4 @@
-"""Images in and out of files, and the one warp that cuts a crop: shared by training and by use (OpenCV and NumPy).
+"""Images in and out of files, the one warp that cuts a crop, OpenCV's fixed point: for training and for use alike.
 
 An image is `(H, W, 3)` uint8, **RGB**; OpenCV's BGR lives only inside the functions that call it.
 """
@@ -12,6 +12,9 @@ import numpy as np
 from flcourse.errors import CourseError
 from flcourse.files import atomic_write
 from flcourse.points import apply, compose, invert
+
+FIXED = 4  # OpenCV draws at 1 / 2**FIXED of a pixel: the `shift` of its drawing functions
+FIXED_LIMIT = 30_000  # px; its fixed-point coordinates overflow far outside an image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -101,6 +104,11 @@ def shrink_region(image: np.ndarray, low: np.ndarray, high: np.ndarray, k: int) 
     small = cv2.resize(region, (region.shape[1] // k, region.shape[0] // k), interpolation=cv2.INTER_AREA)
     middle = (k - 1) / 2  # a block's centre, from its first pixel's
     return small, np.array([[k, 0, left + middle], [0, k, top + middle]], float)
+
+
+def fixed_point(points: np.ndarray) -> np.ndarray:
+    """Points (..., 2), pixels, in the fixed-point numbers that OpenCV draws at with `shift=FIXED`: int32, clipped."""
+    return np.rint(np.clip(points, -FIXED_LIMIT, FIXED_LIMIT) * 2**FIXED).astype(np.int32)
 
 
 def to_input(crop: np.ndarray) -> np.ndarray:

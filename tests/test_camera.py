@@ -140,7 +140,7 @@ def test_what_goes_wrong_turns_the_camera_off(monkeypatch):
     assert camera.error == "RuntimeError: no weights" and camera.session == ""
     browser.frame(2, 0.1)  # was on its way
     assert len(browser.got) == 1
-    camera._looker.find = Finder()
+    camera._loop.find = Finder()
     browser.send("start")
     browser.frame(1, 0.0)
     assert camera.error == "" and browser.got[-1][0]["kind"] == "answer"

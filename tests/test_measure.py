@@ -125,7 +125,7 @@ def test_the_pose_of_a_projected_head_is_found(yaw, pitch, roll, at):
     pose = head_pose(points, (640, 480), focal)
     assert (pose.yaw, pose.pitch, pose.roll) == pytest.approx((yaw, pitch, roll), abs=0.1)
     assert pose.project(HEAD) == pytest.approx(points, abs=0.1)
-    assert pose.place == pytest.approx((*at, -600), abs=1)
+    assert pose.translation == pytest.approx((*at, -600), abs=1)
 
 
 def test_signs_of_the_pose_are_those_of_the_drawn_faces():

@@ -34,7 +34,7 @@ def tracked_files():
 
 # --- imports go one way ---
 
-FOUNDATION = {"download", "errors", "files", "points", "metrics", "images"}
+FOUNDATION = {"colours", "download", "errors", "files", "points", "metrics", "images"}
 MAY_IMPORT = {  # a part of the package -> the parts it may import, itself aside
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "data": FOUNDATION,

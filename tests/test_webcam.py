@@ -17,7 +17,10 @@ from PIL import ImageGrab
 from flcourse.apps import webcam as app
 from flcourse.apps.cli import main
 from flcourse.apps.webcam import Recording, webcam
+from flcourse.colours import VERMILION
 from flcourse.data import videos
+from flcourse.data.drawing.shape import Expression
+from flcourse.data.drawn_faces import draw_face
 from flcourse.data.videos import Pose, film
 from flcourse.errors import CourseError
 from flcourse.face.landmarker import FaceLandmarker
@@ -298,3 +301,34 @@ def test_escape_and_the_windows_own_button_quit(screen, long_video, tmp_path):
     window.close()
     window.ended()
     assert list(tmp_path.iterdir()) == []
+
+
+# --- the keys, without a screen ---
+
+
+@pytest.fixture
+def keys(monkeypatch):
+    """A window that nobody sees, and the keys that are pressed in it: number of the frame shown -> key.
+
+    `shown` are the images in it, RGB. No frame waits until it is due.
+    """
+    pressed, shown = {}, []
+    monkeypatch.setattr(app, "check_screen", lambda: None)
+    for name in ("namedWindow", "resizeWindow", "destroyWindow"):
+        monkeypatch.setattr(app.cv2, name, lambda *_: None)
+    monkeypatch.setattr(app.cv2, "getWindowProperty", lambda *_: 1.0)
+    monkeypatch.setattr(app.cv2, "imshow", lambda _, image: shown.append(image[..., ::-1]))
+    monkeypatch.setattr(app.cv2, "waitKey", lambda _: ord(pressed.get(len(shown), "\0")))
+    return SimpleNamespace(pressed=pressed, shown=shown)
+
+
+def test_a_mirror_that_is_turned_is_another_video_for_the_overlay_too(landmarker, keys):
+    """A head turned to one side for long is the driver's road; mirrored, it would be turned away from that."""
+    head = draw_face(3, 240, expression=Expression(), yaw=30, pitch=0, roll=0, plain=True).image
+    frames = [(np.pad(head, ((0, 0), (40, 40), (0, 0)), "edge"), at / 9) for at in range(190)]
+    keys.pressed[160] = "m"
+    webcam(landmarker, frames, overlay="attention")
+    assert len(keys.shown) == len(frames)
+    assert (keys.shown[-1][:, ::-1].astype(int) - frames[0][0]).__abs__().mean() < 60  # it was mirrored
+    warned = [bool((image[1, :100] == VERMILION).all()) for image in keys.shown]
+    assert not any(warned), f"told to look at the road in {sum(warned)} frames, from frame {warned.index(True)} on"

@@ -22,9 +22,9 @@ from flcourse.data.imglab import read_imglab
 from flcourse.data.videos import moving
 from flcourse.errors import CourseError
 from flcourse.face.detect import open_detector
-from flcourse.face.draw import draw_faces
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, OnnxNetwork
-from flcourse.face.track import FaceTracker
+from flcourse.face.live import LiveLoop
+from flcourse.face.track import FaceTracker, TrackedFace
 from flcourse.files import cpu_count
 from flcourse.training.checkpoints import load_network
 from flcourse.training.devices import choose_device
@@ -205,7 +205,6 @@ def one_thread() -> Iterator[None]:
 
 def live(full: Path, seconds: float) -> list[dict]:
     """The whole loop on a video: detection in its thread, crop, network, smoothing, and drawing."""
-    frames = video()
     rows = []
     for name in ("yunet", "haar"):
         try:
@@ -213,22 +212,33 @@ def live(full: Path, seconds: float) -> list[dict]:
         except CourseError:
             rows.append({"name": f"tracking, {name}", "missing": NOT_HERE})
             continue
-        drawn: list[float] = []
-        tracked: list[float] = []
-        end = time.perf_counter() + seconds
-        while not tracked or time.perf_counter() < end:
-            with FaceTracker(landmarker) as tracker:
-                for number, frame in enumerate(frames):
-                    start = time.perf_counter()
-                    faces = tracker(frame, number / 30)
-                    middle = time.perf_counter()
-                    draw_faces(frame, faces)
-                    tracked.append(1e3 * (middle - start))
-                    drawn.append(1e3 * (time.perf_counter() - start))
         # The whole video's time, detections included, is what frames a second means: so the mean, not the median.
-        for text, times in (("tracking", tracked), ("tracking and drawing", drawn)):
+        for text, times in zip(("tracking", "tracking and drawing"), follow(landmarker, seconds), strict=True):
             rows.append(entry(f"{text}, {name}", times) | {"per_second": round(1e3 / float(np.mean(times)), 2)})
     return rows
+
+
+def follow(landmarker: FaceLandmarker, seconds: float) -> tuple[list[float], list[float]]:
+    """Milliseconds of each frame of a video through the live loop: of the tracker alone, and of all of it."""
+    tracked: list[float] = []
+    whole: list[float] = []
+    with FaceTracker(landmarker) as tracker:
+
+        def find(frame: np.ndarray, at: float) -> list[TrackedFace]:
+            start = time.perf_counter()
+            faces = tracker(frame, at)
+            tracked.append(1e3 * (time.perf_counter() - start))
+            return faces
+
+        loop, frames = LiveLoop(find), video()
+        end = time.perf_counter() + seconds
+        while not whole or time.perf_counter() < end:
+            tracker.reset()
+            for number, frame in enumerate(frames):
+                start = time.perf_counter()
+                loop(frame, number / 30)
+                whole.append(1e3 * (time.perf_counter() - start))
+    return tracked, whole
 
 
 class _Timed(Dataset):

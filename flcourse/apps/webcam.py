@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from flcourse.errors import CourseError
 from flcourse.face.draw import draw_label
 from flcourse.face.landmarker import FaceLandmarker
+from flcourse.face.live import LiveLoop
 from flcourse.face.overlays import open_overlay
 from flcourse.face.track import FaceTracker, TrackedFace
 from flcourse.face.video import Video
@@ -49,31 +50,28 @@ def webcam(
     """
     if not (window or out):
         raise CourseError("--no-window without --out: nothing would be seen or written; give --out VIDEO.mp4")
-    draw = open_overlay(overlay)
+    open_overlay(overlay)  # raises for a name that is none, before a camera comes on
     if window:
         check_screen()
     with ExitStack() as stack:
         video = stack.enter_context(Video(source))
         tracker = stack.enter_context(FaceTracker(landmarker, smooth=smooth, live=video.live))
         recording = stack.enter_context(Recording(out, video)) if out else None
-        screen = stack.enter_context(Window(video, mirror)) if window else None
+        loop = LiveLoop(tracker, mirror=mirror)
+        loop.choose(overlay)
+        screen = stack.enter_context(Window(video, loop)) if window else None
         if screen:
             print(f"{video.name}: {HELP}")
         elif video.live:
             print(f"{video.name}: Ctrl-C ends the recording")
         hidden = True if screen else None  # None: hidden where stderr is no terminal
         frames = stack.enter_context(tqdm(video, video.name, video.count, unit="frame", disable=hidden))
-        rate, mirrored = Rate(), mirror
+        rate = Rate()
         try:
-            for image, at in frames:
-                if screen and screen.mirror != mirrored:  # the faces are elsewhere now, and other ones for the tracker
-                    mirrored = screen.mirror
-                    tracker.reset()
-                image = np.ascontiguousarray(image[:, ::-1]) if mirrored else image
-                faces = tracker(image, at)
-                draw(image, faces, at)
+            for frame, at in frames:
+                image = loop(frame, at)
                 if recording:
-                    recording.write(image, at, faces)
+                    recording.write(image, at, loop.faces)
                 if screen and not screen.show(image, at, rate()):
                     break
         except KeyboardInterrupt:
@@ -165,8 +163,8 @@ class Recording:
 class Window:
     """The window, its keys, and the pace at which a file is shown."""
 
-    def __init__(self, video: Video, mirror: bool) -> None:
-        self.video, self.mirror, self.paused = video, mirror, False
+    def __init__(self, video: Video, loop: LiveLoop) -> None:
+        self.video, self.loop, self.paused = video, loop, False
         self._start: float | None = None  # by time.perf_counter(), when the frame of time 0 was due
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         self._sized = False
@@ -198,7 +196,7 @@ class Window:
         if key == ord(" "):
             self.paused = not self.paused
         elif key in (ord("m"), ord("M")):
-            self.mirror = not self.mirror
+            self.loop.mirror = not self.loop.mirror
         elif key in (ord("s"), ord("S")):
             path = Path(f"flcourse_{datetime.now():%Y-%m-%d_%H-%M-%S_%f}.png")
             write_image(path, image)

@@ -1,4 +1,4 @@
-"""Boxes, points and confidence drawn onto images: the one place that does (OpenCV)."""
+"""Boxes, points and labels drawn onto images (OpenCV): for pictures, sheets and videos; `overlays` builds on it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,27 +6,22 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from flcourse.colours import BLACK, GREEN, ORANGE, PINK, SKY, WHITE, YELLOW
 from flcourse.face.landmarker import FaceLandmarks
-from flcourse.images import warp
+from flcourse.images import FIXED, fixed_point, warp
 from flcourse.points import CLOSED_PARTS, CROP_SCALE, PARTS, Box, apply, crop_matrix
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; RGB.
-WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-_ORANGE, _SKY, _GREEN, _YELLOW, _PINK = (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167)
 PART_COLOURS = {
-    "jaw": _SKY,
-    "right_brow": _ORANGE,
-    "left_brow": _ORANGE,
-    "nose_bridge": _GREEN,
-    "nose_base": _GREEN,
-    "right_eye": _YELLOW,
-    "left_eye": _YELLOW,
-    "outer_lips": _PINK,
-    "inner_lips": _PINK,
+    "jaw": SKY,
+    "right_brow": ORANGE,
+    "left_brow": ORANGE,
+    "nose_bridge": GREEN,
+    "nose_base": GREEN,
+    "right_eye": YELLOW,
+    "left_eye": YELLOW,
+    "outer_lips": PINK,
+    "inner_lips": PINK,
 }
-
-SHIFT = 4  # OpenCV draws at 1 / 2**SHIFT of a pixel
-LIMIT = 30_000  # px; OpenCV's fixed-point coordinates overflow far outside an image
 
 
 def draw_faces(
@@ -62,23 +57,24 @@ def draw_box(image: np.ndarray, box: Box) -> None:
     # The outermost pixels' centres, so that the line runs on the box's own pixels.
     corners = [(box.left, box.top), (box.left + box.width - 1, box.top + box.height - 1)]
     thickness = max(1, round(box.side / 150))
+    fixed = fixed_point(np.array(corners)).tolist()
     for colour, width in ((BLACK, thickness + 2), (WHITE, thickness)):
-        cv2.rectangle(image, _fixed(corners[0]), _fixed(corners[1]), colour, width, cv2.LINE_AA, SHIFT)
+        cv2.rectangle(image, *fixed, colour, width, cv2.LINE_AA, FIXED)
 
 
 def draw_points(image: np.ndarray, points: np.ndarray, size: float) -> None:
     """Draw 68 points (68, 2), joined by parts, in place; dots and lines fit a face of `size` px."""
     radius = max(1.0, size / 110)
     thickness = max(1, round(size / 250))
-    fixed = (np.clip(points, -LIMIT, LIMIT) * 2**SHIFT).round().astype(np.int32)  # all at once: video needs it quick
+    fixed = fixed_point(points)  # all at once: video needs it quick
     for name, part in PARTS.items():
         line = fixed[part.start : part.stop]
-        cv2.polylines(image, [line], name in CLOSED_PARTS, PART_COLOURS[name], thickness, cv2.LINE_AA, SHIFT)
-    rim, dot = round(1.5 * radius * 2**SHIFT), round(radius * 2**SHIFT)
+        cv2.polylines(image, [line], name in CLOSED_PARTS, PART_COLOURS[name], thickness, cv2.LINE_AA, FIXED)
+    rim, dot = round(1.5 * radius * 2**FIXED), round(radius * 2**FIXED)
     for name, part in PARTS.items():
         for centre in fixed[part.start : part.stop].tolist():
-            cv2.circle(image, centre, rim, BLACK, cv2.FILLED, cv2.LINE_AA, SHIFT)
-            cv2.circle(image, centre, dot, PART_COLOURS[name], cv2.FILLED, cv2.LINE_AA, SHIFT)
+            cv2.circle(image, centre, rim, BLACK, cv2.FILLED, cv2.LINE_AA, FIXED)
+            cv2.circle(image, centre, dot, PART_COLOURS[name], cv2.FILLED, cv2.LINE_AA, FIXED)
 
 
 def draw_label(image: np.ndarray, text: str, corner: tuple[float, float], size: float) -> None:
@@ -93,9 +89,3 @@ def draw_label(image: np.ndarray, text: str, corner: tuple[float, float], size: 
     cv2.rectangle(image, (left, top), (left + width - 1, top + height - 1), BLACK, cv2.FILLED)
     origin = left + pad, top + height - pad - below
     cv2.putText(image, text, origin, font, scale, WHITE, thickness, cv2.LINE_AA)
-
-
-def _fixed(point: Sequence[float]) -> tuple[int, int]:
-    """A point (x, y) in OpenCV's fixed-point numbers."""
-    x, y = (round(float(np.clip(value, -LIMIT, LIMIT)) * 2**SHIFT) for value in point)
-    return x, y

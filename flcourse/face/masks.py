@@ -10,17 +10,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from flcourse.face.draw import LIMIT, SHIFT
 from flcourse.face.measure import HEAD, head_pose
+from flcourse.images import FIXED, fixed_point
 from flcourse.points import N_POINTS, PARTS, apply, similarity
 
 LEAST = 12.0  # px between the outer eye corners: smaller faces are left as they are
 MOST = 4.0  # times the image's longer side: of a larger face nothing can be told
-
-
-def _fixed(points: np.ndarray) -> np.ndarray:
-    """Points (..., 2) in OpenCV's fixed-point numbers."""
-    return np.round(np.clip(points, -LIMIT, LIMIT) * 2**SHIFT).astype(np.int32)
 
 
 def _region(points: np.ndarray, margin: float, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
@@ -124,7 +119,7 @@ def put_glasses(image: np.ndarray, points: np.ndarray) -> None:
     def cover(*shapes: np.ndarray) -> np.ndarray:
         mask = np.zeros(under.shape[:2], np.uint8)
         for shape in shapes:
-            cv2.fillPoly(mask, [_fixed(shape)], 255, cv2.LINE_AA, SHIFT)
+            cv2.fillPoly(mask, [fixed_point(shape)], 255, cv2.LINE_AA, FIXED)
         return mask.astype(np.float32) / 255
 
     def paint(mask: np.ndarray, colour: np.ndarray, opacity: float = 1.0) -> None:
@@ -222,7 +217,7 @@ def _painting() -> list[np.ndarray]:
         mask = np.zeros(paint.shape[:2], np.uint8)
         for shape in shapes:
             for side in (1, -1):
-                cv2.fillPoly(mask, [_fixed((shape * (side, 1) - _LOW) * _FINE - 0.5)], 255, cv2.LINE_AA, SHIFT)
+                cv2.fillPoly(mask, [fixed_point((shape * (side, 1) - _LOW) * _FINE - 0.5)], 255, cv2.LINE_AA, FIXED)
         return cv2.GaussianBlur(mask, (0, 0), blur * _FINE).astype(np.float32) / 255
 
     def spot(cx: float, cy: float, rx: float, ry: float, tilt: float = 0.0) -> np.ndarray:
@@ -242,9 +237,9 @@ def _painting() -> list[np.ndarray]:
     roots = rng.uniform(_LOW, _LOW + _SPAN, (9000, 2))
     turns = np.arctan2(roots[:, 1] - 28, roots[:, 0]) + rng.normal(0, 0.22, 9000)
     tips = roots + rng.uniform(2.5, 6, (9000, 1)) * np.stack([np.cos(turns), np.sin(turns)], axis=1)
-    hairs = _fixed((np.stack([roots, tips], axis=1) - _LOW) * _FINE)
+    hairs = fixed_point((np.stack([roots, tips], axis=1) - _LOW) * _FINE)
     for hair, tone in zip(hairs, rng.uniform(-1, 1, 9000).tolist(), strict=True):
-        cv2.line(fur, hair[0], hair[1], tone, 1, cv2.LINE_8, SHIFT)
+        cv2.line(fur, hair[0], hair[1], tone, 1, cv2.LINE_8, FIXED)
     paint *= 1 + 0.13 * cv2.GaussianBlur(fur, (0, 0), 0.8)[..., None]
 
     # Stripes end in hairs: a fine noise moves their edges.
@@ -321,8 +316,8 @@ def put_tiger(image: np.ndarray, points: np.ndarray) -> None:
     full = np.abs(np.linalg.det(wide)) > 1e-2  # the others are so thin that they hold no pixel
     affine = np.linalg.solve(wide[full], texture[triangles[full]]).transpose(0, 2, 1)  # (T, 2, 3), image to painting
     labels = np.zeros(coarse[::-1], np.uint8)
-    for number, triangle in enumerate(_fixed(corners[full]), start=1):
-        cv2.fillConvexPoly(labels, triangle, number, cv2.LINE_8, SHIFT)
+    for number, triangle in enumerate(fixed_point(corners[full]), start=1):
+        cv2.fillConvexPoly(labels, triangle, number, cv2.LINE_8, FIXED)
     # What lies outside goes on with the whole face's map, so that nothing leaps at the mesh's edge when enlarged.
     outside = similarity(small[:N_POINTS], texture[:N_POINTS])
     maps = np.concatenate([outside[None], affine]).astype(np.float32)[labels]  # (h, w, 2, 3)
@@ -333,9 +328,9 @@ def put_tiger(image: np.ndarray, points: np.ndarray) -> None:
 
     cover = np.zeros((rows, columns), np.uint8)
     outline = np.concatenate([points[:17], forehead[::-1]]) - origin
-    cv2.fillPoly(cover, [_fixed(outline)], 255, cv2.LINE_AA, SHIFT)
+    cv2.fillPoly(cover, [fixed_point(outline)], 255, cv2.LINE_AA, FIXED)
     for part in ("right_eye", "left_eye", "inner_lips"):
-        cv2.fillPoly(cover, [_fixed(points[list(PARTS[part])] - origin)], 0, cv2.LINE_AA, SHIFT)
+        cv2.fillPoly(cover, [fixed_point(points[list(PARTS[part])] - origin)], 0, cv2.LINE_AA, FIXED)
     cover = cv2.GaussianBlur(cover, (0, 0), max(0.4 * mm, 0.3))
     alpha = paint[..., 3].astype(np.float32) * cover * np.float32(1 / 255**2)
     # The paint takes the skin's light and shade: its brightness against the face's own.

@@ -16,8 +16,10 @@ from flcourse.images import warp
 from flcourse.metrics import eye_distance
 from flcourse.points import N_POINTS, PARTS, both_halves, similarity
 
-# An average head, hand-built in round numbers (outer eye corners 84 mm apart, eyes to chin 107 mm): millimetres, x to
-# the image's right, y down, z towards the viewer, from between the eyes. The person's right half and the middle line.
+# The second average head of the package, and on purpose not `data.drawing.shape.NEUTRAL`: drawn faces are the oracle of
+# what is measured here, of poses and expressions above all, and would be too kind a one if both had the same points.
+# Hand-built in round numbers (outer eye corners 84 mm apart, eyes to chin 107 mm): millimetres, x to the image's right,
+# y down, z towards the viewer, from between the eyes. The person's right half and the middle line.
 _RIGHT_HALF = {
     **{0: (-72, 1, -64), 1: (-71, 19, -60), 2: (-69, 37, -55), 3: (-65, 55, -48), 4: (-58, 72, -37), 5: (-47, 87, -25)},
     **{6: (-33, 98, -10), 7: (-17, 105, 0), 8: (0, 107, 5), 17: (-55, -13, -20), 18: (-47, -19, -7), 19: (-35, -23, 1)},
@@ -118,13 +120,15 @@ class HeadPose:
     pitch: float  # > 0: the face looks up
     roll: float  # > 0: the head is tipped counter-clockwise
     rotation: np.ndarray  # (3, 3) from HEAD's frame to the camera's: x right, y down, z towards the viewer
-    place: np.ndarray  # (3,) mm, of the point between the eyes, in that frame; z < 0. A wrong focal length scales it
+    translation: (
+        np.ndarray
+    )  # (3,) mm, of the point between the eyes, in that frame; z < 0. A wrong focal length scales it
     focal: float  # px
     centre: tuple[float, float]  # px, of the image
 
     def project(self, places: np.ndarray) -> np.ndarray:
         """Places (..., 3) of the head, mm as in HEAD, to image pixels (..., 2); none is nearer than a centimetre."""
-        seen = np.asarray(places, float) @ self.rotation.T + self.place
+        seen = np.asarray(places, float) @ self.rotation.T + self.translation
         return seen[..., :2] * (self.focal / np.maximum(-seen[..., 2:], 10.0)) + self.centre
 
     def axes(self, length: float = 60.0) -> np.ndarray:
@@ -152,7 +156,7 @@ def head_pose(points: np.ndarray, size: tuple[int, int], focal: float | None = N
     across = points[_EYES[1]].mean(axis=0) - points[_EYES[0]].mean(axis=0)
     depth = focal * (HEAD[45, 0] - HEAD[36, 0]) / wide
     start = np.append((points[_CORNERS].mean(axis=0) - centre) * depth / focal, depth)
-    done, turn, place = cv2.solvePnP(
+    done, turn, translation = cv2.solvePnP(
         HEAD[POSE_POINTS] @ _FLIP,
         points[POSE_POINTS],
         camera,
@@ -162,7 +166,7 @@ def head_pose(points: np.ndarray, size: tuple[int, int], focal: float | None = N
         useExtrinsicGuess=True,
         flags=cv2.SOLVEPNP_ITERATIVE,
     )
-    if not done or not np.isfinite([turn, place]).all() or np.ravel(place)[2] <= 0:
+    if not done or not np.isfinite([turn, translation]).all() or np.ravel(translation)[2] <= 0:
         return None
     rotation = _FLIP @ cv2.Rodrigues(turn)[0] @ _FLIP
     # rotation = roll @ pitch @ yaw: the head turns first, then nods, then tips.
@@ -170,7 +174,7 @@ def head_pose(points: np.ndarray, size: tuple[int, int], focal: float | None = N
     pitch = np.arcsin(np.clip(rotation[2, 1], -1, 1))
     roll = np.arctan2(rotation[0, 1], rotation[1, 1])
     angles = (float(angle) for angle in np.rad2deg([yaw, pitch, roll]))
-    return HeadPose(*angles, rotation, _FLIP @ np.ravel(place), focal, centre)
+    return HeadPose(*angles, rotation, _FLIP @ np.ravel(translation), focal, centre)
 
 
 def _checked(points: np.ndarray) -> np.ndarray:

@@ -9,20 +9,20 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
+from flcourse.colours import BLACK, GREEN, ORANGE, SKY, VERMILION, WHITE
 from flcourse.errors import CourseError
 from flcourse.face.behaviour import LEVELS, Attention, AttentionMeter, ExpressionMeter
-from flcourse.face.draw import BLACK, LIMIT, PART_COLOURS, SHIFT, WHITE, draw_box, draw_label, draw_points
+from flcourse.face.draw import PART_COLOURS, draw_box, draw_label, draw_points
 from flcourse.face.masks import put_glasses, put_tiger
 from flcourse.face.measure import HeadPose, align_face, expression_word, head_pose
 from flcourse.face.track import TrackedFace
+from flcourse.images import FIXED, FIXED_LIMIT, fixed_point
 from flcourse.points import PARTS, Box, overlap
 
 Overlay = Callable[[np.ndarray, Sequence[TrackedFace], float], None]
 
-# Okabe and Ito's, as in `draw`.
-_ORANGE, _SKY, _GREEN, _VERMILION = (230, 159, 0), (86, 180, 233), (0, 158, 115), (213, 94, 0)
-_LEVEL_COLOURS = dict(zip(LEVELS, (_GREEN, _ORANGE, _VERMILION), strict=True))
-_WORD_COLOURS = {"neutral": WHITE, "smile": _SKY, "surprise": _ORANGE}
+_LEVEL_COLOURS = dict(zip(LEVELS, (GREEN, ORANGE, VERMILION), strict=True))
+_WORD_COLOURS = {"neutral": WHITE, "smile": SKY, "surprise": ORANGE}
 _GROUND = 0.3  # how much of the image shows through a panel's dark ground
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 FORGET = 30.0  # s after which a face that is not seen any more is forgotten
@@ -115,14 +115,13 @@ def _bar(
 
 
 def _line(image: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple, thickness: int) -> None:
-    ends = [np.round(np.clip(p, -LIMIT, LIMIT) * 2**SHIFT).astype(int).tolist() for p in (start, end)]
-    cv2.line(image, *ends, colour, thickness, cv2.LINE_AA, SHIFT)
+    cv2.line(image, *fixed_point(np.stack([start, end])).tolist(), colour, thickness, cv2.LINE_AA, FIXED)
 
 
 def _ring(image: np.ndarray, points: np.ndarray, colour: tuple, thickness: int) -> None:
-    line = np.round(np.clip(points, -LIMIT, LIMIT) * 2**SHIFT).astype(np.int32)
+    line = fixed_point(points)
     for ink, wide in ((BLACK, thickness + 2), (colour, thickness)):
-        cv2.polylines(image, [line], True, ink, wide, cv2.LINE_AA, SHIFT)
+        cv2.polylines(image, [line], True, ink, wide, cv2.LINE_AA, FIXED)
 
 
 def _pose(image: np.ndarray, points: np.ndarray) -> HeadPose | None:
@@ -162,7 +161,7 @@ def _attention() -> Overlay:
             told = meters(face.number, time).update(face.raw, pose, time)
             colour = _LEVEL_COLOURS[told.level]
             for part in ("right_eye", "left_eye"):
-                ink = _VERMILION if told.closure >= AttentionMeter.CLOSED else PART_COLOURS[part]
+                ink = VERMILION if told.closure >= AttentionMeter.CLOSED else PART_COLOURS[part]
                 _ring(image, face.points[list(PARTS[part])], ink, max(1, round(face.box.side / 120)))
             if face is driver:
                 _attention_panel(image, told, pose, colour)
@@ -229,7 +228,7 @@ def _expression() -> Overlay:
                 base = top + 28 * unit + step * (number + 0.8)
                 _write(image, name, left + pad, base, scale)
                 bar = left + 68 * unit, base - 10 * unit, 74 * unit, 10 * unit
-                _bar(image, *bar, value, _WORD_COLOURS[word] if word != "neutral" else _GREEN)
+                _bar(image, *bar, value, _WORD_COLOURS[word] if word != "neutral" else GREEN)
 
     return draw
 
@@ -268,7 +267,7 @@ def _head_pose() -> Overlay:
             origin, *ends = pose.axes(75.0)
             order = np.argsort([(pose.rotation @ axis)[2] for axis in np.eye(3)])  # the farthest first
             for k in order:
-                for colour, wide in ((BLACK, thick + 3), ((_VERMILION, _GREEN, _SKY)[k], thick)):
+                for colour, wide in ((BLACK, thick + 3), ((VERMILION, GREEN, SKY)[k], thick)):
                     _line(image, origin, ends[k], colour, wide)
             text = f"yaw {pose.yaw:+.0f}  pitch {pose.pitch:+.0f}  roll {pose.roll:+.0f}"
             draw_label(image, text, (face.box.left, face.box.top - 0.12 * size), 0.8 * size)
@@ -310,7 +309,7 @@ def _aligned() -> Overlay:
 
 def _spread(points: np.ndarray) -> bool:
     """Whether points are apart enough, and near enough, to be aligned."""
-    return 1e-3 < float(np.ptp(points, axis=0).max()) < LIMIT and float(np.abs(points).max()) < LIMIT
+    return 1e-3 < float(np.ptp(points, axis=0).max()) < FIXED_LIMIT and float(np.abs(points).max()) < FIXED_LIMIT
 
 
 OVERLAYS: dict[str, Callable[[], Overlay]] = {

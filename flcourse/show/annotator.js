@@ -13,14 +13,7 @@ const ZOOMS = [1, 1.5, 2, 3, 4, 6, 8, 12]; // of the view, times the whole image
 const STEPS = 500; // that can be undone
 const DARK = "rgb(16 20 24)", WHITE = "#fff";
 
-/** An element of class `flcourse-mark-<name>`. */
-function make(tag, name, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  element.className = `flcourse-mark-${name}`;
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
+const make = maker("mark");
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
@@ -46,7 +39,7 @@ function render({ model, el }) {
   const hint = make("div", "hint"), status = make("div", "status", { role: "status" });
   const face = make("canvas", "scheme", { role: "img", "aria-label": "Where the chosen point lies on a face" });
   const loupe = make("canvas", "loupe", { role: "img", "aria-label": "The photograph around the cursor, enlarged" });
-  el.classList.add("flcourse-mark");
+  el.classList.add("flcourse-widget", "flcourse-mark");
   el.dataset.lmSuppressShortcuts = "true"; // or JupyterLab would take N, P and Delete for its own
   el.style.setProperty("--aspect", size[0] / size[1]);
   face.style.aspectRatio = `100 / ${scheme.height}`;

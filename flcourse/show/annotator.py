@@ -18,6 +18,7 @@ from flcourse.errors import CourseError
 from flcourse.face.draw import PART_COLOURS
 from flcourse.images import read_image, write_image
 from flcourse.points import CLOSED_PARTS, N_POINTS, PARTS, Box, tight_box
+from flcourse.show.assets import script, style
 
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
@@ -83,8 +84,8 @@ class Annotator(anywidget.AnyWidget):
     current state is always in `points`; `save` keeps it. Several annotators are independent; one shown twice is one.
     """
 
-    _esm = Path(__file__).with_name("annotator.js")
-    _css = Path(__file__).with_name("annotator.css")
+    _esm = script("annotator.js")
+    _css = style("annotator.css")
 
     jpeg = traitlets.Bytes(read_only=True, help="the image, for the browser to show").tag(sync=True)
     width = traitlets.Int(read_only=True).tag(sync=True)

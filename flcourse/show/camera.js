@@ -17,14 +17,7 @@ const GONE = "The kernel has ended or was restarted; the camera is off. Run the 
 const UNPLUGGED = "The camera was unplugged, or another program took it.";
 const HIDDEN = "The camera was turned off because the page was hidden. Start turns it on again.";
 
-/** An element of class `flcourse-cam-<name>`. */
-function make(tag, name, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  element.className = `flcourse-cam-${name}`;
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
+const make = maker("cam");
 
 /** Why there is no camera, and what to do. */
 function explain(error) {
@@ -62,7 +55,7 @@ function render({ model, el }) {
   const figures = make("span", "figures");
   const problem = make("div", "error", { role: "alert" });
   overlay.append(...model.get("overlays").map((name) => new Option(name, name)));
-  el.classList.add("flcourse-cam");
+  el.classList.add("flcourse-widget", "flcourse-cam");
   el.append(
     make("div", "screen", {}, screen, hint),
     make("div", "row", {}, button, make("label", "label", {}, mirror, "mirror"),
@@ -200,10 +193,8 @@ function render({ model, el }) {
     const number = ++mine.number, seconds = (mine.sent - mine.began) / 1000;
     const scale = Math.min(1, SIDE / Math.max(wide, high));
     Object.assign(shot, { width: Math.round(wide * scale), height: Math.round(high * scale) });
-    const context = shot.getContext("2d");
-    const mirrored = model.get("mirror");
-    if (mirrored) context.setTransform(-1, 0, 0, 1, shot.width, 0);
-    context.drawImage(mine.video, 0, 0, shot.width, shot.height);
+    shot.getContext("2d").drawImage(mine.video, 0, 0, shot.width, shot.height);
+    const mirrored = model.get("mirror"); // Python does it
     const blob = await new Promise((done) => shot.toBlob(done, "image/jpeg", QUALITY));
     const bytes = await blob.arrayBuffer();
     if (run === mine) send({ kind: "frame", session: mine.id, number, time: seconds, mirrored }, [bytes]);
@@ -286,12 +277,9 @@ function render({ model, el }) {
   const failed = () => {
     if (!run) complain(model.get("error"));
   };
-  const lost = () => { // JupyterLab's word for a kernel that is restarted
+  const lost = () => {
     dead = true;
     end(GONE, false);
-  };
-  const status = (_, now) => { // and for one that died
-    if (["restarting", "autorestarting", "terminating", "dead"].includes(now)) lost();
   };
   const hide = () => {
     if (document.visibilityState === "hidden" && run?.stream) end(HIDDEN);
@@ -301,11 +289,10 @@ function render({ model, el }) {
     if (run?.stream) list(run.stream.getVideoTracks()[0].getSettings().deviceId);
   };
   const events = {
-    "msg:custom": received, "change:error": failed, "change:mirror": show, "change:overlay": show, comm_live_update: lost,
+    "msg:custom": received, "change:error": failed, "change:mirror": show, "change:overlay": show,
   };
-  const signal = model.widget_manager?.kernel?.statusChanged; // JupyterLab has it
+  const unwatch = whenKernelGoes(model, lost);
   for (const [name, handler] of Object.entries(events)) model.on(name, handler);
-  signal?.connect(status);
   document.addEventListener("visibilitychange", hide);
   window.addEventListener("pagehide", leave);
   navigator.mediaDevices?.addEventListener("devicechange", plugged);
@@ -314,7 +301,7 @@ function render({ model, el }) {
   return () => { // the output was cleared, the cell run again or the notebook closed
     leave();
     for (const [name, handler] of Object.entries(events)) model.off(name, handler);
-    signal?.disconnect(status);
+    unwatch();
     document.removeEventListener("visibilitychange", hide);
     window.removeEventListener("pagehide", leave);
     navigator.mediaDevices?.removeEventListener("devicechange", plugged);

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event
 
 import anywidget
 import cv2
@@ -21,73 +21,18 @@ import traitlets
 
 from flcourse.errors import CourseError
 from flcourse.face.landmarker import FaceLandmarks
+from flcourse.face.live import Find, LiveLoop
 from flcourse.face.overlays import OVERLAYS, Overlay, open_overlay
 from flcourse.face.video import RATE, Video
 from flcourse.images import decode_image, shrink
+from flcourse.show.assets import script, style
 from flcourse.show.plot import Figure, gallery
 from flcourse.show.widgets import FAILED, one_line
-
-# Finds the faces of an (H, W, 3) uint8 RGB image at a time in seconds: a `FaceTracker`, or a function.
-Find = Callable[[np.ndarray, float], Sequence[FaceLandmarks]]
 
 SHOWN = 640  # px, the longer side of what is sent to the browser: a frame is 30 to 60 KB
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
 SECOND, TELL = 1.0, 0.25  # s: frames/s are counted over the one, and told every other
 STRIP, TITLE, COLUMNS = 2.6, 0.3, 4  # inches: a frame's width in a figure and the line above it; frames in a row
-
-
-class Looker:
-    """Finds faces in frame after frame and draws the chosen overlay; keeps the last frame and what was found in it."""
-
-    def __init__(self, find: Find, names: Sequence[str], open_overlay: Callable[[str], Overlay]) -> None:
-        self.find, self.names = find, [names] if isinstance(names, str) else list(names)
-        if not self.names:
-            raise CourseError("overlays: none is named, expected some to choose from")
-        self.open_overlay = open_overlay
-        self.name, self.overlay, self.closed = self.names[0], None, False
-        self.frame: np.ndarray | None = None  # (H, W, 3) uint8 RGB, as it came
-        self.image: np.ndarray | None = None  # the same with the overlay
-        self.faces: list[FaceLandmarks] = []
-        self._turn = Lock()  # messages come in JupyterLab in a thread of their own
-
-    def choose(self, name: str) -> None:
-        """Use another overlay from the next frame on, a fresh one."""
-        with self._turn:
-            self.name, self.overlay = check_name(name, self.names), None
-
-    def reset(self) -> None:
-        """Begin anew: other frames follow, and what was seen before says nothing about them."""
-        with self._turn:
-            self.overlay = None
-            if hasattr(self.find, "reset"):
-                self.find.reset()
-
-    def close(self) -> None:
-        """Look no more: when this returns, `find` is free for another video."""
-        with self._turn:
-            self.closed = True
-
-    def __call__(self, frame: np.ndarray, at: float) -> np.ndarray | None:
-        """The frame of time `at`, s, with its faces drawn on a copy; None once closed.
-
-        Raises what `find` and the overlay raise.
-        """
-        with self._turn:
-            if self.closed:
-                return None
-            if self.overlay is None:
-                self.overlay = self.open_overlay(self.name)
-            faces = list(self.find(frame, at))
-            image = frame.copy()
-            self.overlay(image, faces, at)
-            self.frame, self.image, self.faces = frame, image, faces
-            return image
-
-
-def check_name(name: str, names: Sequence[str]) -> str:
-    if name not in names:
-        raise CourseError(f"overlay {name!r}: expected one of {', '.join(names)}")
-    return name
 
 
 def to_jpeg(image: np.ndarray) -> bytes:
@@ -102,22 +47,22 @@ def to_jpeg(image: np.ndarray) -> bytes:
 class LastFrame:
     """What widgets that look at frames keep of the last one."""
 
-    _looker: Looker
+    _loop: LiveLoop
 
     @property
     def frame(self) -> np.ndarray | None:
-        """The last frame as it came, (H, W, 3) uint8 RGB; None before the first."""
-        return self._looker.frame
+        """The last frame as it was looked at, (H, W, 3) uint8 RGB; None before the first."""
+        return self._loop.frame
 
     @property
     def image(self) -> np.ndarray | None:
         """The last frame with what was drawn on it, (H, W, 3) uint8 RGB; None before the first."""
-        return self._looker.image
+        return self._loop.image
 
     @property
     def faces(self) -> list[FaceLandmarks]:
         """What was found in the last frame."""
-        return self._looker.faces
+        return self._loop.faces
 
 
 class BrowserCamera(LastFrame, anywidget.AnyWidget):
@@ -131,8 +76,8 @@ class BrowserCamera(LastFrame, anywidget.AnyWidget):
     the camera off and is shown, as `error` says.
     """
 
-    _esm = Path(__file__).with_name("camera.js")
-    _css = Path(__file__).with_name("camera.css")
+    _esm = script("camera.js")
+    _css = style("camera.css")
 
     overlays = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
     overlay = traitlets.Unicode(help="the one that is drawn").tag(sync=True)
@@ -146,11 +91,10 @@ class BrowserCamera(LastFrame, anywidget.AnyWidget):
         open_overlay: Callable[[str], Overlay] = open_overlay,
         **traits,
     ) -> None:
-        self._looker = Looker(find, overlays, open_overlay)
+        self._loop = LiveLoop(find, overlays, open_overlay)
         self.session = ""  # of the view in a browser whose camera is on
-        self._mirrored: bool | None = None  # its last frame
-        super().__init__(overlay=traits.pop("overlay", self._looker.name), **traits)
-        self.set_trait("overlays", self._looker.names)
+        super().__init__(overlay=traits.pop("overlay", self._loop.name), **traits)
+        self.set_trait("overlays", self._loop.overlays)
         self.on_msg(self._receive)
 
     def __repr__(self):  # what a reader on GitHub sees in its place
@@ -164,11 +108,11 @@ class BrowserCamera(LastFrame, anywidget.AnyWidget):
 
     @traitlets.validate("overlay")
     def _check(self, proposal) -> str:
-        return check_name(proposal.value, self._looker.names)
+        return self._loop.check(proposal.value)
 
     @traitlets.observe("overlay")
     def _choose(self, change) -> None:
-        self._looker.choose(change.new)
+        self._loop.choose(change.new)
 
     def _receive(self, _widget, content: dict, buffers: list) -> None:
         """A message of a browser's: its camera is on, a frame, or its camera is off.
@@ -181,17 +125,14 @@ class BrowserCamera(LastFrame, anywidget.AnyWidget):
             if kind == "start":
                 if session != self.session:
                     self.stop()
-                self.session, self.error, self._mirrored = session, "", None
-                self._looker.reset()
+                self.session, self.error = session, ""
+                self._loop.reset()
             elif session == self.session and kind == "stop":
                 self.session = ""
             elif session == self.session and kind == "frame":
                 frame = decode_image(buffers[0] if buffers else b"", "the browser's image")
-                mirrored = content.get("mirrored", False)
-                if self._mirrored not in (None, mirrored):
-                    self._looker.reset()  # faces have leapt to the other side
-                self._mirrored = mirrored
-                image = self._looker(frame, float(content["time"]))
+                self._loop.mirror = bool(content.get("mirrored", False))
+                image = self._loop(frame, float(content["time"]))
                 answer = {"kind": "answer", "session": session, "number": content["number"], "faces": len(self.faces)}
                 self.send(answer, [to_jpeg(image)])
         except Exception as problem:  # the learner's own function: whatever it raises belongs into the widget
@@ -202,7 +143,7 @@ class BrowserCamera(LastFrame, anywidget.AnyWidget):
 class LiveImage(anywidget.AnyWidget):
     """An image that changes often: the next is sent when the last was shown, so that a slow connection lags by one."""
 
-    _esm = Path(__file__).with_name("live_image.js")
+    _esm = script("live_image.js")
 
     jpeg = traitlets.Bytes(b"").tag(sync=True)
     label = traitlets.Unicode("", help="for those who do not see it").tag(sync=True)
@@ -233,17 +174,17 @@ class VideoPlayer(LastFrame, ipywidgets.VBox):
     does, or after `stop`; `await view.task` waits for it. `error` is what went wrong, in one line.
     """
 
-    def __init__(self, video: Video, looker: Looker) -> None:
+    def __init__(self, video: Video, loop: LiveLoop) -> None:
         self.video, self.frames, self.error = video, 0, ""
-        self._looker, self._stopping = looker, Event()
+        self._loop, self._stopping = loop, Event()
         self._begin = self._told = -math.inf  # when frame 0 was due; when the status was written
         self._times = deque()  # when the frames of the last second were looked at
         self.screen = LiveImage(f"{video.name}, with what is found drawn on it")
         self.button = ipywidgets.Button(description="Stop", icon="stop", tooltip=f"Stop {video.name}")
-        self.choice = ipywidgets.Dropdown(options=looker.names, description="overlay")
+        self.choice = ipywidgets.Dropdown(options=loop.overlays, description="overlay")
         self.status = ipywidgets.HTML("opening ...")
         self.button.on_click(lambda _button: self.stop())
-        self.choice.observe(lambda change: looker.choose(change.new), "value")
+        self.choice.observe(lambda change: loop.choose(change.new), "value")
         row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
         super().__init__([self.screen, ipywidgets.Box([self.button, self.choice, self.status], layout=row)])
         self.add_class("flcourse-player")
@@ -256,7 +197,7 @@ class VideoPlayer(LastFrame, ipywidgets.VBox):
         """Stop after the frame that is being looked at, and give the camera or the file back."""
         self._stopping.set()
         self.video.release()
-        self._looker.close()
+        self._loop.close()
 
     async def _play(self) -> None:
         """Look at frame after frame. Reading, finding and drawing run in a thread, so that the kernel stays free."""
@@ -277,7 +218,7 @@ class VideoPlayer(LastFrame, ipywidgets.VBox):
     def _next(self) -> bool:
         """Look at the next frame, and show it when it is due; False at the end."""
         frame, at = next(self.video, (None, 0.0))
-        image = None if frame is None else self._looker(frame, at)
+        image = None if frame is None else self._loop(frame, at)
         if image is None:
             return False
         if not self.video.live:
@@ -326,12 +267,12 @@ def play(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        raise CourseError("play works in a notebook; elsewhere use `flcourse webcam`") from None
+        raise CourseError("play: this plays in a notebook; elsewhere use `flcourse webcam`") from None
     if _playing is not None:
         _playing.stop()
-    looker = Looker(find, overlays, open_overlay)
-    looker.reset()
-    _playing = VideoPlayer(Video(source, rate), looker)
+    loop = LiveLoop(find, overlays, open_overlay)
+    loop.reset()
+    _playing = VideoPlayer(Video(source, rate), loop)
     return _playing
 
 
@@ -350,12 +291,12 @@ def film_strip(
     tracker does here what it does live; each time stands for the first frame at or after it. Times beyond the video's
     end are left out. Raises `CourseError` where the source cannot be read, or where all times are beyond its end.
     """
-    looker = Looker(find, ["strip"], lambda _name: overlay or open_overlay("points"))
-    looker.reset()
+    loop = LiveLoop(find, ["strip"], lambda _name: overlay or open_overlay("points"))
+    loop.reset()
     wanted, images, titles = deque(sorted(seconds)), [], []
     with Video(source, rate) as video:
         for frame, at in video:
-            image = looker(frame, at)
+            image = loop(frame, at)
             while wanted and at >= wanted[0] - 0.5 / video.rate:
                 wanted.popleft()
                 images.append(image)

@@ -7,14 +7,7 @@ const PAUSE = 80; // ms between two requests while the pen moves: about twelve a
 const PATIENCE = 3000; // ms without an answer before the pad says so
 const SHARP = 2; // canvas pixels for each pixel of the pad: smooth on dense screens too
 
-/** An element of class `flcourse-pad-<name>`. */
-function make(tag, name, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  element.className = `flcourse-pad-${name}`;
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
+const make = maker("pad");
 
 function render({ model, el }) {
   const size = model.get("size");
@@ -31,7 +24,7 @@ function render({ model, el }) {
       make("span", "digit", {}, String(digit)),
       make("span", "track", {}, make("span", "bar")),
       make("span", "percent")));
-  el.classList.add("flcourse-pad");
+  el.classList.add("flcourse-widget", "flcourse-pad");
   el.append(
     make("div", "left", {}, make("div", "surface", {}, canvas, hint), make("div", "below", {}, clear, status)),
     make("div", "middle", {}, seen, make("span", "caption", {}, "what the network sees")),

@@ -8,11 +8,14 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from flcourse import metrics
+from flcourse import colours, metrics
+from flcourse.colours import hex_code
 from flcourse.files import atomic_write
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+# As matplotlib takes them. Vermilion is called orange here: the orange that is to be told from the blue.
+BLUE, ORANGE = hex_code(colours.BLUE), hex_code(colours.VERMILION)
+GREEN, PINK = hex_code(colours.GREEN), hex_code(colours.PINK)
+COLOURS = BLUE, ORANGE, GREEN, PINK
 
 
 class Figure(matplotlib.figure.Figure):

@@ -8,7 +8,6 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import anywidget
 import cv2
@@ -17,13 +16,13 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-from flcourse.images import MNIST_SIZE, centre_digit
-from flcourse.show.plot import to_png
+from flcourse.images import FIXED, MNIST_SIZE, centre_digit, fixed_point
+from flcourse.show.assets import script, style
+from flcourse.show.plot import ORANGE, to_png
 
 DIGITS = 10
 PAD_SIZE = 280  # pixels: ten for each of MNIST's, large enough for a finger
 BRUSH = 22  # pixels: about as thick, beside a digit that fills two thirds of the pad, as MNIST's strokes
-SUBPIXEL = 4  # bits: OpenCV draws at 1/16 of a pixel
 
 
 def one_line(error: BaseException) -> str:
@@ -43,12 +42,11 @@ def draw_strokes(strokes: Iterable[np.ndarray], size: int = PAD_SIZE, brush: int
         points = np.asarray(stroke, float)
         if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not np.isfinite(points).all():
             raise ValueError(f"stroke {number}: shape {points.shape}, expected (N, 2) finite numbers, x and y")
-        # Beyond this nothing is seen, and OpenCV's integers would overflow far outside.
-        points = np.round(points.clip(-10 * size, 10 * size) * 2**SUBPIXEL).astype(np.int32)
+        points = fixed_point(points)
         if len(points) == 1:  # OpenCV draws a line of no length as nothing, the browser as a dot
-            cv2.circle(image, points[0].tolist(), brush * 2**SUBPIXEL // 2, 255, cv2.FILLED, cv2.LINE_AA, SUBPIXEL)
+            cv2.circle(image, points[0].tolist(), brush * 2**FIXED // 2, 255, cv2.FILLED, cv2.LINE_AA, FIXED)
         else:
-            cv2.polylines(image, [points], False, 255, brush, cv2.LINE_AA, SUBPIXEL)
+            cv2.polylines(image, [points], False, 255, brush, cv2.LINE_AA, FIXED)
     return image
 
 
@@ -60,8 +58,8 @@ class DrawingPad(anywidget.AnyWidget):
     What it raises is shown in the pad and kept in `error`. Several pads are independent; one shown twice is one pad.
     """
 
-    _esm = Path(__file__).with_name("drawing_pad.js")
-    _css = Path(__file__).with_name("drawing_pad.css")
+    _esm = script("drawing_pad.js")
+    _css = style("drawing_pad.css")
 
     size = traitlets.Int(PAD_SIZE, read_only=True).tag(sync=True)
     brush = traitlets.Int(BRUSH, read_only=True).tag(sync=True)
@@ -134,7 +132,7 @@ def as_probabilities(answer) -> list[float]:
 # Appears only after a moment, so that quick figures do not make it flash.
 WORKING = """<style>@keyframes flcourse-appear { to { opacity: 1 } }</style>
 <em style="opacity: 0; animation: flcourse-appear 0s 0.3s forwards">working ...</em>"""
-FAILED = '<span style="color: var(--jp-error-color1, #D55E00)">{}</span>'
+FAILED = f'<span style="color: var(--jp-error-color1, {ORANGE})">{{}}</span>'
 WHOLE = "calc(100% - 4px)"  # ipywidgets puts a margin of 2 pixels around everything
 SCREEN_DPI, PNG_DPI = 80, 160  # twice as many pixels as shown: sharp on dense screens too
 
