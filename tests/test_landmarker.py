@@ -1,6 +1,7 @@
 """The landmarker, with small ONNX networks of known answers: points come back to where the image has them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -11,8 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 from skimage import data
 from toys import template
 
+from flcourse.apps.detect import find, json_text, sentence
 from flcourse.errors import CourseError
 from flcourse.face.detect import Detection
+from flcourse.face.draw import draw_faces
 from flcourse.face.landmarker import FaceLandmarker, shipped_weights
 from flcourse.metrics import ACCEPT
 from flcourse.points import MIRROR, Box, BoxMap, face_box
@@ -21,8 +24,14 @@ SIZE = 64
 POINTS01 = (template() * 0.6 + 0.5).astype(np.float32)
 
 
-def network_bytes(points01: np.ndarray = POINTS01, crops=("n", 1, SIZE, SIZE), half: bool = False) -> bytes:
-    """A network that answers `points01` for every crop, and the crop's mean grey as its confidence."""
+def network_bytes(
+    points01: np.ndarray = POINTS01,
+    crops=("n", 1, SIZE, SIZE),
+    half: bool = False,
+    calibrated: bool = True,
+    metadata: dict | None = None,
+) -> bytes:
+    """A network that answers `points01` for every crop, and, `calibrated`, the crop's mean grey as its confidence."""
     constant = numpy_helper.from_array(points01[None].astype(np.float16 if half else np.float32), "constant")
     nodes = [helper.make_node("Cast", ["constant"], ["points"], to=TensorProto.FLOAT)]
     nodes += [
@@ -41,7 +50,7 @@ def network_bytes(points01: np.ndarray = POINTS01, crops=("n", 1, SIZE, SIZE), h
         [
             helper.make_tensor_value_info("points01", TensorProto.FLOAT, ("n", *points01.shape)),
             helper.make_tensor_value_info("confidence", TensorProto.FLOAT, ("n",)),
-        ],
+        ][: 2 if calibrated else 1],
         [
             constant,
             numpy_helper.from_array(np.array([2]), "axis"),
@@ -49,6 +58,8 @@ def network_bytes(points01: np.ndarray = POINTS01, crops=("n", 1, SIZE, SIZE), h
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    if metadata is not None:
+        helper.set_model_props(model, {"flcourse": json.dumps(metadata)})
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
@@ -178,3 +189,49 @@ def test_shipped_network_is_surer_of_a_face_than_of_a_wall():
     wall = np.repeat(data.brick()[..., None], 3, axis=2)
     (none,) = landmarker.at(wall, [Box.around((222, 118), 90)])
     assert face.confidence > 0.5 > ACCEPT > none.confidence
+
+
+# --- a network that was never calibrated ---
+
+
+class Everything:
+    """A detector that finds one face in the middle of every image."""
+
+    name, box_map, threshold = "everything", BoxMap(1, 0, 0), 0.5
+
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        height, width = image.shape[:2]
+        return [Detection(Box.around((width / 2, height / 2), height / 2), 0.9)]
+
+
+@pytest.fixture(scope="module")
+def uncalibrated(tmp_path_factory):
+    path = tmp_path_factory.mktemp("networks") / "uncalibrated.onnx"
+    path.write_bytes(network_bytes(calibrated=False))
+    return path
+
+
+@pytest.mark.parametrize("tta", [1, 2, 4])
+def test_a_network_never_calibrated_has_no_confidence(uncalibrated, tta):
+    landmarker = FaceLandmarker(uncalibrated, detector=Everything(), tta=tta)
+    for (face,) in (
+        landmarker(np.zeros((120, 160, 3), np.uint8)),
+        landmarker.at(data.astronaut(), [Box(9, 9, 50, 50)]),
+    ):
+        assert face.confidence is None and face.confidence_text == "–"
+    assert landmarker.at(data.astronaut(), [Box(9, 9, 50, 50)])[0].score == 1
+
+
+def test_no_confidence_is_a_dash_in_drawings_and_texts_and_null_in_json(uncalibrated):
+    landmarker, image = FaceLandmarker(uncalibrated, detector=Everything()), np.zeros((240, 320, 3), np.uint8)
+    found = find(landmarker, image, "black.png")
+    assert "confidence –," in sentence(found)
+    assert json.loads(json_text(found))["faces"][0]["confidence"] is None
+    (face,) = found.faces
+    only = {"boxes": False, "points": False}
+    dash, nothing = (
+        draw_faces(image, [face], **only),
+        draw_faces(image, [face], boxes=False, points=False, confidence=False),
+    )
+    number = draw_faces(image, [replace(face, confidence=1.0)], **only)
+    assert 0 < (dash != nothing).sum() < (number != nothing).sum() / 2  # a short stroke, not "1.00" nor "???"

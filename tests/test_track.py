@@ -133,14 +133,18 @@ class FakeDetector:
         return [Detection(box._replace(**{k: v * height for k, v in box._asdict().items()}), 0.9) for box in self.faces]
 
 
-@pytest.fixture
-def toy(tmp_path):
-    """A landmarker that sees a face wherever it tta, the surer the brighter the crop."""
+def toy_landmarker(path, calibrated: bool = True) -> FaceLandmarker:
+    """A landmarker that sees a face wherever it looks, the surer the brighter the crop."""
     # The face box about its points is the box that the crop, 1.3 times as large and a tenth lower, was taken about.
     box = face_box(1000 * template())
     points01 = (1000 * template() - box.centre) / box.side / 1.3 + (0.5, 0.5 - 0.1 / 1.3)
-    (tmp_path / "toy.onnx").write_bytes(network_bytes(points01.astype(np.float32)))
-    return FaceLandmarker(tmp_path / "toy.onnx", detector=FakeDetector(), threads=1)
+    path.write_bytes(network_bytes(points01.astype(np.float32), calibrated=calibrated))
+    return FaceLandmarker(path, detector=FakeDetector(), threads=1)
+
+
+@pytest.fixture
+def toy(tmp_path):
+    return toy_landmarker(tmp_path / "toy.onnx")
 
 
 def frame(grey: int, size: int = 240) -> np.ndarray:
@@ -191,6 +195,18 @@ def test_what_the_network_takes_for_no_face_is_never_shown(toy):
     toy.detector.faces = [HERE]
     with FaceTracker(toy) as tracker:
         assert not any(tracker(frame(150), number / 30) for number in range(40))  # a confidence of 0.18
+
+
+def test_without_a_confidence_the_detectors_word_decides(tmp_path):
+    """A network that was never calibrated believes in everything: what ends a track is that nobody detects it."""
+    landmarker = toy_landmarker(tmp_path / "plain.onnx", calibrated=False)
+    landmarker.detector.faces = [HERE]
+    with FaceTracker(landmarker) as tracker:
+        faces = [face for number in range(40) for face in tracker(frame(0), number / 30)]
+        assert len(faces) == 40 and all((face.confidence, face.score) == (None, 0.9) for face in faces)
+        landmarker.detector.faces = []
+        held = [bool(tracker(frame(0), number / 30)) for number in range(40, 240)]
+    assert held[0] and not held[-1] and sorted(held, reverse=True) == held
 
 
 def test_two_detections_are_two_faces_by_number_and_a_double_is_one(toy):

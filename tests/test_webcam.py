@@ -101,6 +101,15 @@ def test_mirrored_the_points_are_those_of_the_mirrored_video(landmarker, tmp_pat
     assert np.abs(read_video(out)[0].astype(int) - frames[0].image[:, ::-1]).mean() < 20
 
 
+def test_a_confidence_that_nobody_calibrated_is_left_empty(tmp_path):
+    camera = SimpleNamespace(live=True, rate=30.0, name="camera 0")
+    face = SimpleNamespace(points=np.ones((68, 2)), number=7, confidence=None)
+    with Recording(tmp_path / "out.mp4", camera) as recording:
+        recording.write(np.full((240, 320, 3), 99, np.uint8), 0, [face])
+    [row] = read_csv(tmp_path / "out.csv")
+    assert row["confidence"] == "" and row["face"] == "7"
+
+
 @pytest.mark.parametrize(
     "error, raised", [(CourseError("camera 0: unplugged"), CourseError), (KeyboardInterrupt(),) * 2]
 )

@@ -27,7 +27,7 @@ class Found:
     milliseconds: float  # detection, crops and network, without reading and drawing
 
     def as_json(self) -> dict:
-        """Plain values, points in image pixels with integers at pixel centres."""
+        """Plain values, points in image pixels with integers at pixel centres; a confidence of None becomes null."""
         height, width = self.image.shape[:2]
         return {
             "image": self.name,
@@ -36,7 +36,7 @@ class Found:
             "milliseconds": round(self.milliseconds, 2),
             "faces": [
                 {
-                    "confidence": round(face.confidence, 4),
+                    "confidence": None if face.confidence is None else round(face.confidence, 4),
                     "score": round(face.score, 4),
                     "box": {name: round(value, 2) for name, value in face.box._asdict().items()},
                     "points": [[round(float(x), 2), round(float(y), 2)] for x, y in face.points],
@@ -109,7 +109,7 @@ def sentence(found: Found) -> str:
     """One line about an image, as people read it."""
     if not found.faces:
         return f"{found.name}: no face found (try a larger or better lit face, or another --detector)"
-    sure = ", ".join(f"{face.confidence:.2f}" for face in found.faces)
+    sure = ", ".join(face.confidence_text for face in found.faces)
     count = "1 face" if len(found.faces) == 1 else f"{len(found.faces)} faces"
     return f"{found.name}: {count}, confidence {sure}, {found.milliseconds:.0f} ms"
 

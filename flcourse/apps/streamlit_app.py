@@ -159,7 +159,8 @@ UPLOAD, CAMERA, EXAMPLE = "Upload", "Camera", "Example"
 MEANING = """
 - **Confidence**, 0 to 1, is the landmark network's own estimate of the chance that its points are right: off by at
   most 8 % of the distance between the outer eye corners. It was measured on faces cut badly, turned, covered and dark;
-  of the answers with 0.9, about nine in ten were right. What gets less than 0.2 is taken for no face and left out.
+  of the answers with 0.9, about nine in ten were right. What gets less than 0.2 is taken for no face and left out. A
+  dash (–): this network was never calibrated, so nobody knows.
 - **The detector's score**, 0 to 1, says how much like a face the box looks to that detector. Scores of different
   detectors compare only roughly.
 - The shipped network's points are off by 3.3 % of the distance between the outer eye corners, on average over the 224
@@ -356,7 +357,7 @@ def show_face(number: int, face: FaceLandmarks, found: Found, size: int) -> None
             caption=f"What the network sees: {size} × {size} px, grey, black −1, white 1",
         )
         near.image(close_up(found.image, face, ENLARGED * size), caption=f"Face {number}, its 68 points")
-        figures.metric("Confidence", f"{face.confidence:.2f}")
+        figures.metric("Confidence", face.confidence_text)
         figures.metric("Detector's score", f"{face.score:.2f}")
         figures.metric("Face box", f"{face.box.side:.0f} px")
         st.caption(f"What the points say: {in_words(face.points, found.image.shape[1::-1])}.")

@@ -96,7 +96,8 @@ class Recording:
     """Writes an annotated video and, beside it, the points as CSV: under temporary names until it ends.
 
     A file gives every frame. A camera's frames come as they come; they are written once, several times or not at all,
-    so that the video runs at its rate. `frame` in the CSV counts the written video's frames from 0.
+    so that the video runs at its rate. `frame` in the CSV counts the written video's frames from 0;
+    `confidence` is empty where the network has none.
     """
 
     COLUMNS = ("frame", "time", "face", "confidence", *(f"{axis}{i}" for i in range(N_POINTS) for axis in "xy"))
@@ -137,7 +138,8 @@ class Recording:
         if times:
             for face in faces:
                 numbers = [f"{value:.2f}" for value in face.points.ravel()]
-                self._rows.writerow([self.frames, f"{at:.4f}", face.number, f"{face.confidence:.4f}", *numbers])
+                confidence = "" if face.confidence is None else f"{face.confidence:.4f}"
+                self._rows.writerow([self.frames, f"{at:.4f}", face.number, confidence, *numbers])
         self.frames += times
 
     def __enter__(self) -> "Recording":

@@ -41,7 +41,7 @@ def draw_faces(
         if points:
             draw_points(drawn, face.points, size)
         if confidence:
-            draw_label(drawn, f"{face.confidence:.2f}", (face.box.left, face.box.top), size)
+            draw_label(drawn, face.confidence_text, (face.box.left, face.box.top), size)
     return drawn
 
 
@@ -79,6 +79,7 @@ def draw_points(image: np.ndarray, points: np.ndarray, size: float) -> None:
 
 def draw_label(image: np.ndarray, text: str, corner: tuple[float, float], size: float) -> None:
     """Write `text` on a dark ground above `corner` (x, y), in place; moved inside where it would leave the image."""
+    text = text.replace("–", "-")  # OpenCV's letters are ASCII
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, float(np.clip(size / 250, 0.4, 3))
     thickness = max(1, round(1.5 * scale))
     (width, height), below = cv2.getTextSize(text, font, scale, thickness)

@@ -34,9 +34,15 @@ class FaceLandmarks:
     """
 
     points: np.ndarray  # (68, 2) float32, image pixels, integers at pixel centres
-    confidence: float  # of the network, 0 to 1: the chance that the error is at most 8 % (`flcourse calibrate`)
+    # Of the network, 0 to 1: the chance that the error is at most 8 %. None: it was never calibrated, so nobody knows.
+    confidence: float | None
     box: Box  # the face box, in the iBUG file's convention, that the crop was taken about
     score: float  # of the detector, 0 to 1
+
+    @property
+    def confidence_text(self) -> str:
+        """The confidence as people read it: "0.93", or "–" where there is none."""
+        return "–" if self.confidence is None else f"{self.confidence:.2f}"
 
 
 def shipped_weights() -> dict[str, Path]:
@@ -119,14 +125,15 @@ class FaceLandmarker:
     def __call__(self, image: np.ndarray) -> list[FaceLandmarks]:
         """The faces of an (H, W, 3) uint8 RGB image, those the detector is surest of first.
 
-        What the detector took for a face and the network does not, by a confidence below `network.accept`, is left out.
+        What the detector took for a face and the network does not, by a confidence below `network.accept`, is left out;
+        a network without a confidence leaves out none.
         """
         if self.detector is None:
             raise ValueError("made without a detector: call .at(image, boxes)")
         found = self.detector(image)
         boxes = [self.detector.box_map(detection.box) for detection in found]
         faces = self.at(image, boxes, [detection.score for detection in found], tta=self.tta)
-        return [face for face in faces if face.confidence >= self.network.accept]
+        return [face for face in faces if face.confidence is None or face.confidence >= self.network.accept]
 
     def at(
         self,
@@ -138,10 +145,10 @@ class FaceLandmarker:
     ) -> list[FaceLandmarks]:
         """The points of the faces at `boxes`, which follow the iBUG file's convention: from brows to chin.
 
-        One run of the network for all of them. `scores` are passed on (default: 1). A network without a confidence
-        of its own gives the score instead. `tta` is test-time augmentation: with 2 views the network also sees every
-        crop's mirror image, with 4 both again on a crop about the points that were found; the mean counts. That is more
-        accurate, and takes as many times the network's time.
+        One run of the network for all of them. `scores` are passed on (default: 1). A network that was not calibrated
+        has no confidence, and the faces' is None. `tta` is test-time augmentation: with 2 views the network also sees
+        every crop's mirror image, with 4 both again on a crop about the points that were found; the mean counts. That
+        is more accurate, and takes as many times the network's time.
         """
         if tta not in TTA_VIEWS:
             raise ValueError(f"tta={tta}, expected one of {', '.join(map(str, TTA_VIEWS))}")
@@ -155,7 +162,7 @@ class FaceLandmarker:
                 replace(
                     one,
                     points=(one.points + two.points) / 2,
-                    confidence=(one.confidence + two.confidence) / 2,
+                    confidence=None if one.confidence is None else (one.confidence + two.confidence) / 2,
                 )
                 for one, two in zip(faces, again, strict=True)
             ]
@@ -167,11 +174,11 @@ class FaceLandmarker:
         matrices = [crop_matrix(box, self.size) for box in boxes]
         crops = np.stack([to_input(warp(image, matrix, self.size)) for matrix in matrices])  # (N, 1, size, size)
         output = self._both(crops) if mirrored else self.network(crops)
-        confidences = output.get("confidence", scores)
+        confidences = output["confidence"].tolist() if "confidence" in output else [None] * len(boxes)
         return [
             FaceLandmarks(
                 apply(from01(points01, self.size), invert(matrix)).astype(np.float32),
-                float(confidence),
+                confidence,
                 box,
                 float(score),
             )

@@ -139,7 +139,7 @@ def _points() -> Overlay:
             size = face.box.side
             draw_box(image, face.box)
             draw_points(image, face.points, size)
-            draw_label(image, f"{face.number}: {face.confidence:.2f}", (face.box.left, face.box.top), size)
+            draw_label(image, f"{face.number}: {face.confidence_text}", (face.box.left, face.box.top), size)
 
     return draw
 

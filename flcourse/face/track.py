@@ -21,8 +21,9 @@ DETECT_SIDE = 320  # px, the long side of the copy that is searched: YuNet finds
 EVERY, SOON = 0.5, 0.1  # s between detections: while all is well; while a face is missing, unsure or just lost
 DELAY = 0.2  # s of the video until a detection is waited for, so that files give the same result on any machine
 
-# The confidence below which the detector is asked at once, and a few misses of his end the track. Below the network's
-# own `accept` it ends at once.
+# The confidence below which the detector is asked at once, and a few misses of its end the track. Below the network's
+# own `accept` it ends at once. For a network without a confidence the detector's score, which falls with each miss,
+# stands in.
 UNSURE = 0.5
 MISSES = 2  # detections in a row without the face that end a track of which the network is unsure
 MEMORY = 2.0  # s for which a lost face's number is kept for it
@@ -75,6 +76,10 @@ class _Track:
         """How far the face is from where it was going, in sides; infinite for a new one."""
         expected = self.expected(time)
         return np.inf if expected is None else _distance(expected, _where(self.face.box))
+
+
+def _certainty(face: FaceLandmarks) -> float:
+    return face.score if face.confidence is None else face.confidence
 
 
 def _where(box: Box) -> np.ndarray:
@@ -180,7 +185,7 @@ class FaceTracker:
         return [(Box(box.left * x, box.top * y, box.width * x, box.height * y), score) for box, score in found]
 
     def _unsure(self, track: _Track) -> bool:
-        return track.face.confidence < UNSURE
+        return _certainty(track.face) < UNSURE
 
     def _follow(self, track: _Track, face: FaceLandmarks, time: float) -> None:
         """Take over what the network found, and choose the next crop."""
@@ -194,7 +199,7 @@ class FaceTracker:
         """The tracks that go on: those the network believes in, one for each face, new ones with a number."""
         kept: list[_Track] = []
         for track in sorted(tracks, key=lambda track: track.surprise(time)):
-            sure = track.face.confidence >= self.landmarker.network.accept and np.isfinite(track.face.points).all()
+            sure = _certainty(track.face) >= self.landmarker.network.accept and np.isfinite(track.face.points).all()
             fine = sure and not (self._unsure(track) and track.misses >= MISSES)
             where = _where(track.face.box)
             if fine and all(_distance(where, _where(other.face.box)) > SAME_FACE for other in kept):
