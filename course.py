@@ -1,28 +1,35 @@
 #!/usr/bin/env python3
 """Set up the course and run it. Needs Python 3.11 to 3.14 and nothing else.
 
-    python3 course.py demo [IMAGE...]   set up, find the 68 points in real photographs, write images
-    python3 course.py lab                 set up, open the course in JupyterLab
-    python3 course.py test [PYTEST...]    set up, check and run everything (with arguments: only pytest, with those)
+    python3 course.py demo [IMAGE...]     set up, find the 68 points in real photographs, write images
+    python3 course.py lab                 set up, open notebook 01 in JupyterLab, in copies of yours: my_notebooks/
+    python3 course.py run COMMAND ...     set up, run the program flcourse: course.py run detect photo.jpg
+    python3 course.py test                set up, check and run everything (--fast: only what is quick)
+    python3 course.py test PYTEST...      set up, run only pytest, with these arguments
     python3 course.py setup               only set up
 
-Windows: py course.py ...   What comes after demo, lab or test is passed on: course.py test -k points
+Windows: py course.py ...   What comes after demo, lab, run or test is passed on: course.py test -k points
 The first run makes .venv and downloads packages: 3.4 GB (6.4 GB on disk) on Linux, 0.6 GB (2 GB) on macOS and Windows.
 On Linux without an NVIDIA card, UV_TORCH_BACKEND=cpu saves about 4 GB of disk.
 """
 # Standard library only, no annotations, no syntax newer than Python 3.6: an old Python has to be able to complain.
 
+import os
+import sys
+
+if __name__ == "__main__":  # a json.py that lies about is not the one meant: nothing is imported from the folder here
+    sys.path[:] = [folder for folder in sys.path if folder not in ("", os.path.dirname(os.path.abspath(__file__)))]
+
 import ast
 import hashlib
 import importlib.util
 import json
-import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -32,9 +39,17 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "course-setup.json"  # what a finished set-up was made from; written last
 UNFINISHED = {"unfinished": True}  # the stamp while .venv is being changed
-ME = "py course.py" if os.name == "nt" else "python3 course.py"
+NOTEBOOKS = ROOT / "notebooks"
+COPIES = ROOT / "my_notebooks"  # a learner's own: the originals stay as they are, so git pull and test do not mind
+ORIGINALS = COPIES / ".originals.json"  # what each copy was made from
 UV = "uv>=0.13,<1"  # fast, and keeps what it has downloaded; older ones do not know UV_SYSTEM_CERTS
 NO_NETWORK = re.compile("connection broken by|Max retries exceeded|timed out|ProxyError|SSLError", re.I)  # pip's words
+
+
+def me():
+    """How to call this script again from where its reader stands."""
+    here = sys.argv[0] if os.path.basename(sys.argv[0]) == "course.py" else "course.py"
+    return ("py " if os.name == "nt" else "python3 ") + shlex.quote(here)
 
 
 def say(text):
@@ -210,10 +225,10 @@ def explain_failure(stamp, output=None):
 
 
 def setup():
-    """Make .venv what pyproject.toml and constraints.txt ask for."""
+    """Make .venv what pyproject.toml and constraints.txt ask for; whether there was something to do."""
     stamp, now = read_stamp(), fingerprint()
     if stamp == now and PYTHON.exists():
-        return
+        return False
     machine = platform.system(), platform.machine(), platform.mac_ver()[0], 64 if sys.maxsize > 2**32 else 32
     has_ensurepip = importlib.util.find_spec("ensurepip") is not None  # Debian packs it apart
     trouble = unsupported(sys.version_info, *machine, has_ensurepip)
@@ -245,18 +260,20 @@ def setup():
         explain_failure(stamp)
     settle_opencv(has_uv)
     write_stamp(fingerprint())
-    say(f"Ready. Next: {ME} demo, or {ME} lab")
+    return True
 
 
 # --- running programs -------------------------------------------------------------------------------------------------
 
 
 def environment():
-    """What every program started here sees: .venv first, UTF-8 on Windows too, no packages from outside."""
+    """What every program started here sees: .venv first, UTF-8 on Windows too, no code from outside."""
     env = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
     env.setdefault("PIP_RETRIES", "2")  # a dead network is noticed in seconds
     path = str(PYTHON.parent) + os.pathsep + env.get("PATH", "")
-    return dict(env, PATH=path, VIRTUAL_ENV=str(VENV), PYTHONUTF8="1", PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
+    env.update(PATH=path, VIRTUAL_ENV=str(VENV), PYTHONUTF8="1", PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
+    env["PYTHONSAFEPATH"] = "1"  # python -m would run a numpy.py that lies in the folder where the user stands
+    return env
 
 
 def quiet(*command):
@@ -291,40 +308,95 @@ def run(*command, cwd=None, settings=None, hide=None):
 
 
 def demo(*args):
-    return run(PYTHON, "-m", "flcourse", "demo", *args)
+    status = flcourse("demo", *args)
+    if not status:
+        say(f"\nNext, the course: {me()} lab")
+    return status
+
+
+def flcourse(*args):
+    return run(PYTHON, "-m", "flcourse", *args, settings={"FLCOURSE_COMMAND": f"{me()} run"})
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def copy_notebooks():
+    """Give the learner copies of the notebooks: what they have worked in is kept, what they have not is kept new."""
+    try:
+        made_from = json.loads(ORIGINALS.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        made_from = {}
+    COPIES.mkdir(exist_ok=True)
+    for original in sorted([*NOTEBOOKS.glob("*.ipynb"), *NOTEBOOKS.glob("*.md")]):
+        copy, new = COPIES / original.name, digest(original)
+        if copy.exists() and made_from.get(copy.name) == new:
+            continue  # whatever the learner has done in it
+        if copy.exists() and digest(copy) not in (new, made_from.get(copy.name)):
+            say(f"{original.relative_to(ROOT)} has changed; {copy.relative_to(ROOT)}, in which you worked, is kept.")
+            say(f"For the new one: rename yours, then {me()} lab")
+        else:
+            shutil.copyfile(str(original), str(copy))
+            made_from[copy.name] = new
+    part = ORIGINALS.with_suffix(".part")
+    part.write_text(json.dumps(made_from, indent=1), encoding="utf-8")
+    os.replace(str(part), str(ORIGINALS))
 
 
 def lab(*args):
-    place = ["--ServerApp.root_dir=" + str(ROOT), "--LabApp.default_url=/lab/tree/notebooks"]
-    return run(PYTHON, "-m", "jupyterlab", *place, *args, cwd=ROOT)
+    copy_notebooks()
+    say(f"Opening the course in your browser; your copies of its notebooks are in {COPIES}. Ctrl-C here ends it.")
+    first = "/lab/tree/my_notebooks/01_numpy_mnist.ipynb"
+    place = ["--ServerApp.root_dir=" + str(ROOT), "--LabApp.default_url=" + first]
+    return run(PYTHON, "-m", "jupyterlab", *place, *args, cwd=ROOT, settings={"FLCOURSE_COMMAND": f"{me()} run"})
+
+
+CHECKS = (  # what test runs before the tests, of code and notebooks alike
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("deptry", "--no-ansi", "flcourse", "notebooks"),
+    (
+        "deptry",
+        "--no-ansi",
+        "flcourse",
+        "notebooks",
+        "tests",
+        "tools",
+        "--ignore",
+        "DEP004",
+    ),  # these may import [dev]'s packages
+)
+FAST = ("-m", "not slow and not browser", "tests")
+ALL = ("--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", "tests", "notebooks")
 
 
 def test(*args):
-    """Ruff, then every test and every notebook as any user has them: no network, small settings, nobody's own data."""
-    lint = []
-    if not args:
-        lint = [run(PYTHON, "-m", "ruff", *what, ".", cwd=ROOT) for what in (["check"], ["format", "--check"])]
-        if any((ROOT / "notebooks").glob("*.ipynb")):
-            args = ("--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", "tests", "notebooks")
+    """The checks, then every test and every notebook as any user has them: no network, small settings, no own data."""
+    failed = []
+    if args in ((), ("--fast",)):
+        failed = [check for check in CHECKS if run(PYTHON, "-m", *check, cwd=ROOT)]
+        args = ("--durations=15", *(FAST if args else ALL))
     settings = {"FLCOURSE_OFFLINE": "1", "FLCOURSE_FAST": "1"}
     status = run(PYTHON, "-m", "pytest", *args, cwd=ROOT, settings=settings, hide="FLCOURSE_DATA")
-    if any(lint):
-        say("ruff failed: see above the tests")
-    return status or max(lint, default=0)
+    for check in failed:
+        say(f"failed, see above the tests: {' '.join(check)}")
+    return status or int(bool(failed))
 
 
 def main(argv):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a path that the console cannot show must not end the set-up
-    commands = {"demo": demo, "lab": lab, "test": test, "setup": lambda: 0}
-    if not argv or {"-h", "--help"} & set(argv[:2]):
+    commands = {"demo": demo, "lab": lab, "run": flcourse, "test": test, "setup": lambda: 0}
+    if not argv or argv[0] in ("-h", "--help") or (argv[0] != "run" and argv[1:2] in (["-h"], ["--help"])):
         say(__doc__.strip())
         return 0 if argv else 2
     if argv[0] not in commands or (argv[0] == "setup" and argv[1:]):
-        stop(f"{' '.join(argv)!r} is no command; there are demo, lab, test and setup, see --help", 2)
+        stop(f"{' '.join(argv)!r} is no command; there are demo, lab, run, test and setup, see --help", 2)
     try:
-        setup()
+        if setup() and argv[0] == "setup":
+            say(f"Ready. Next, your first points: {me()} demo")
         return commands[argv[0]](*argv[1:])
     except KeyboardInterrupt:
         stop("interrupted; run the same command again to go on", 130)

@@ -4,4 +4,5 @@ import os
 
 os.environ.update(FLCOURSE_OFFLINE="1", FLCOURSE_FAST="1", MPLBACKEND="Agg")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import onnxruntime before flcourse
-os.environ.pop("FLCOURSE_DATA", None)
+for name in ("FLCOURSE_DATA", "FLCOURSE_COMMAND"):
+    os.environ.pop(name, None)

@@ -42,7 +42,7 @@ def test_help_names_every_command(course, capsys):
     assert course.main(["demo", "-h"]) == 0
     assert course.main([]) == 2
     out = capsys.readouterr().out
-    for command in ("demo", "lab", "test", "setup"):
+    for command in ("demo", "lab", "run", "test", "setup"):
         assert f"course.py {command}" in out
 
 
@@ -58,16 +58,22 @@ def test_test_runs_ruff_tests_and_notebooks_and_hides_data(course, monkeypatch):
     calls = []
     monkeypatch.setattr(course, "run", lambda *command, **more: calls.append((command[2:], more)) or 0)
     assert course.test() == 0
-    assert [call[0][0] for call in calls] == ["ruff", "ruff", "pytest"]
+    assert [call[0][0] for call in calls] == [check[0] for check in course.CHECKS] + ["pytest"]
+    assert {"ruff", "deptry"} <= {check[0] for check in course.CHECKS}
     assert calls[-1][1]["settings"] == {"FLCOURSE_OFFLINE": "1", "FLCOURSE_FAST": "1"}
     assert calls[-1][1]["hide"] == "FLCOURSE_DATA"
     assert ("notebooks" in calls[-1][0]) == any((ROOT / "notebooks").glob("*.ipynb"))  # passes while there are none
+    assert "--durations=15" in calls[-1][0]
+    calls.clear()
+    assert course.test("--fast") == 0
+    assert [call[0][0] for call in calls] == [check[0] for check in course.CHECKS] + ["pytest"]
+    assert "notebooks" not in calls[-1][0] and "not slow and not browser" in calls[-1][0]
     calls.clear()
     assert course.test("-k", "points") == 0
     assert [call[0] for call in calls] == [("pytest", "-k", "points")]
 
 
-@pytest.mark.parametrize("failing", ["check", "format", "pytest"])
+@pytest.mark.parametrize("failing", ["check", "format", "deptry", "pytest"])
 def test_test_fails_where_any_part_does(course, monkeypatch, failing):
     monkeypatch.setattr(course, "run", lambda *command, **more: int(failing in command))
     assert course.test() == 1
@@ -80,11 +86,83 @@ def test_programs_get_a_clean_environment_and_give_back_their_status(course, mon
     code = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[1], 'w')); sys.exit(3)"
     assert course.run(sys.executable, "-c", code, seen, settings={"FLCOURSE_FAST": "1"}, hide="FLCOURSE_DATA") == 3
     env = json.loads(seen.read_text(encoding="utf-8"))
+    assert env["PYTHONSAFEPATH"] == "1"
     assert env["FLCOURSE_FAST"] == "1" and env["PYTHONUTF8"] == "1"
     assert env["PATH"].startswith(str(course.PYTHON.parent))
     assert "PYTHONPATH" not in env and "FLCOURSE_DATA" not in env
     if os.name != "nt":
         assert course.run(sys.executable, "-c", "import os; os.kill(os.getpid(), 9)") == 137
+
+
+# --- what to do next ---
+
+
+@pytest.mark.parametrize("started", ["course.py", "../my course/course.py"])
+def test_messages_name_commands_as_they_work_where_the_reader_stands(course, monkeypatch, capsys, started):
+    monkeypatch.setattr(sys, "argv", [started, "demo"])
+    calls = []
+    monkeypatch.setattr(course, "run", lambda *command, **more: calls.append((command[2:], more)) or 0)
+    course.flcourse("detect", "a.jpg", "--help")
+    assert calls[-1][0] == ("flcourse", "detect", "a.jpg", "--help")
+    me = ("py " if os.name == "nt" else "python3 ") + (started if " " not in started else f"'{started}'")
+    assert calls[-1][1]["settings"] == {"FLCOURSE_COMMAND": f"{me} run"}
+    assert course.demo("a.jpg") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"Next, the course: {me} lab"
+
+
+def test_run_passes_help_on_to_flcourse(course, monkeypatch):
+    monkeypatch.setattr(course, "setup", lambda: False)
+    calls = []
+    monkeypatch.setattr(course, "run", lambda *command, **more: calls.append(command[2:]) or 7)
+    assert course.main(["run", "--help"]) == 7
+    assert calls == [("flcourse", "--help")]
+
+
+@pytest.fixture
+def lesson(course, monkeypatch, tmp_path):
+    """`course` over a small checkout of its own: one notebook and a page."""
+    monkeypatch.setattr(course, "ROOT", tmp_path)
+    monkeypatch.setattr(course, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(course, "COPIES", tmp_path / "my_notebooks")
+    monkeypatch.setattr(course, "ORIGINALS", tmp_path / "my_notebooks" / ".originals.json")
+    course.NOTEBOOKS.mkdir()
+    for name in ("01_numpy_mnist.ipynb", "README.md", "scratch.tmp"):
+        (course.NOTEBOOKS / name).write_text(f"first {name}")
+    return course
+
+
+def test_lab_opens_the_first_notebook_in_a_copy(lesson, monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(lesson, "run", lambda *command, **more: calls.append(command[2:]) or 0)
+    assert lesson.lab("--no-browser") == 0
+    assert {"--LabApp.default_url=/lab/tree/my_notebooks/01_numpy_mnist.ipynb", "--no-browser"} <= set(calls[0])
+    assert "my_notebooks" in capsys.readouterr().out
+    copies = {path.name: path.read_text() for path in lesson.COPIES.iterdir() if path != lesson.ORIGINALS}
+    assert copies == {name: f"first {name}" for name in ("01_numpy_mnist.ipynb", "README.md")}
+
+
+def test_a_learner_s_work_is_never_overwritten(lesson, capsys):
+    original, copy = (folder / "01_numpy_mnist.ipynb" for folder in (lesson.NOTEBOOKS, lesson.COPIES))
+    lesson.copy_notebooks()
+    original.write_text("second")  # git pull, before the learner did anything in the copy
+    lesson.copy_notebooks()
+    assert copy.read_text() == "second" and capsys.readouterr().out == ""
+    copy.write_text("worked in")
+    lesson.copy_notebooks()
+    assert copy.read_text() == "worked in" and capsys.readouterr().out == ""
+    original.write_text("third")
+    for _ in range(2):  # told until they decide
+        lesson.copy_notebooks()
+        out = capsys.readouterr().out
+        assert copy.read_text() == "worked in"
+        assert "01_numpy_mnist.ipynb has changed" in out and "rename yours" in out
+    lesson.ORIGINALS.write_text("{")  # what is unknown counts as worked in
+    lesson.copy_notebooks()
+    assert copy.read_text() == "worked in"
+    copy.rename(copy.with_name("mine.ipynb"))
+    lesson.copy_notebooks()
+    assert copy.read_text() == "third" and copy.with_name("mine.ipynb").read_text() == "worked in"
+    assert original.read_text() == "third"
 
 
 # --- machines that cannot ---
@@ -253,18 +331,41 @@ def small_checkout(tmp_path):
     root.mkdir(parents=True)
     demo = "import os, sys; print(sys.argv[1:], os.getcwd()); sys.exit(5)"
     make_wheel(root, "flcourse", "1", {"flcourse/__init__.py": "", "flcourse/__main__.py": demo}, ["opencv-python>=4"])
-    (root / "backend.py").write_text(
+    (root / "backend").mkdir()
+    (root / "backend" / "backend.py").write_text(
         "import shutil\n"
         "def build_editable(folder, *_):\n"
         "    return shutil.copy('flcourse-1-py3-none-any.whl', folder) and 'flcourse-1-py3-none-any.whl'\n"
     )
     (root / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["backend"]\n'
         '[project]\nname = "flcourse"\nversion = "1"\n'
     )
     (root / "constraints.txt").write_text("opencv-python==4.99.1\n")
     (root / "course.py").write_bytes(COURSE.read_bytes())
+    for name in HOSTILE:  # in the folder where the user stands, and beside course.py
+        for folder in (tmp_path, root):
+            (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write('{name} ')\n")
     return root
+
+
+# What course.py and its children import: one of these in the folder where someone stands must not be run.
+HOSTILE = [
+    "numpy",
+    "json",
+    "re",
+    "shutil",
+    "subprocess",
+    "hashlib",
+    "cv2",
+    "flcourse",
+    "pip",
+    "uv",
+    "venv",
+    "ensurepip",
+]
+HOSTILE += ["ast", "shlex", "platform", "signal", "pathlib", "urllib", "importlib"]
+HOSTILE += ["sitecustomize", "usercustomize"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals and the missing libGL are of Linux and macOS")
@@ -319,6 +420,7 @@ def test_setup_the_whole_way(small_checkout, tmp_path):
     assert course(dead, "setup") == (0, "")
     assert time.perf_counter() - began < 3
     assert course(dead, "demo", "my photo.jpg") == (5, f"['demo', 'my photo.jpg'] {tmp_path}\n")
+    assert course(dead, "run", "detect", "--help") == (5, f"['detect', '--help'] {tmp_path}\n")
     # something changed: without a network .venv stays whole and known to be; with one the swap stands
     whole = stamp.read_text()
     with (small_checkout / "constraints.txt").open("a") as file:
@@ -328,6 +430,7 @@ def test_setup_the_whole_way(small_checkout, tmp_path):
     code, out = course(no_uv, "setup")
     assert code == 0 and "up to date" in out, out
     assert installed() == {"opencv_python_headless-4.99.1.dist-info", "flcourse-1.dist-info"}
+    assert not (tmp_path / "ran").exists(), (tmp_path / "ran").read_text()
 
 
 def test_python_without_venv_is_told_what_to_install(small_checkout):

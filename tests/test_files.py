@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import os
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from loopback import serving
 
-from flcourse import download, files
+from flcourse import download, errors, files
 from flcourse.errors import CourseError
 
 CONTENT = bytes(range(256)) * 1500  # 384 kB, several blocks
@@ -283,3 +284,24 @@ def test_atomic_write(tmp_path):
     assert os.listdir(tmp_path / "sub") == ["x.txt"]
     with pytest.raises(CourseError, match="cannot be written"):
         files.atomic_write(tmp_path / "sub" / "x.txt" / "y", b"")
+
+
+# --- the commands that messages name ---
+
+
+@pytest.mark.parametrize(
+    ("environment", "started", "on_path", "wanted"),
+    [
+        ("python3 course.py run", "anything", False, "python3 course.py run data ibug"),
+        (None, ".venv/bin/flcourse", True, "flcourse data ibug"),
+        (None, ".venv/bin/flcourse", False, ".venv/bin/flcourse data ibug"),
+        (None, "site-packages/flcourse/__main__.py", False, f"{Path(sys.executable).name} -m flcourse data ibug"),
+        (None, "ipykernel_launcher.py", False, "flcourse data ibug"),
+    ],
+)
+def test_messages_name_a_command_that_works_here(monkeypatch, environment, started, on_path, wanted):
+    if environment:
+        monkeypatch.setenv("FLCOURSE_COMMAND", environment)
+    monkeypatch.setattr(sys, "argv", [started])
+    monkeypatch.setattr("shutil.which", lambda name: f"bin/{name}" if on_path else None)
+    assert errors.command("data ibug") == wanted

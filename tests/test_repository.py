@@ -26,7 +26,17 @@ def tracked_files():
         names = subprocess.run(listed, capture_output=True, check=True, encoding="utf-8").stdout.split("\0")
         files = [ROOT / name for name in names if name]
     except (OSError, subprocess.CalledProcessError):
-        skipped = {".venv", ".git", "data", "outputs", "runs", "__pycache__", ".ruff_cache", ".pytest_cache"}
+        skipped = {
+            ".venv",
+            ".git",
+            "data",
+            "my_notebooks",
+            "outputs",
+            "runs",
+            "__pycache__",
+            ".ruff_cache",
+            ".pytest_cache",
+        }
         files = [path for path in ROOT.rglob("*") if not skipped & set(path.relative_to(ROOT).parts[:-1])]
     suffixes = {".py", ".md", ".txt", ".toml", ".yml", ".yaml", ".ipynb", ".json", ".js", ".css", ".cfg", "", ".in"}
     return [path for path in files if path.is_file() and path.suffix in suffixes]
@@ -97,6 +107,12 @@ def test_using_landmarks_leaves_torch_alone():
     code = f"import sys, {', '.join(names)}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_no_child_process_runs_code_of_the_current_folder():
+    for path in SOURCES:  # python -c and -m look there first, unless -P says not to
+        for option in re.findall(r"sys\.executable,\s*(\S+?)[,\]]", path.read_text(encoding="utf-8")):
+            assert option == '"-P"', f"{path}: {option}"
 
 
 # --- dependencies ---
@@ -183,7 +199,13 @@ def test_relative_links_lead_somewhere():
 
 
 def test_gitignore_hides_data_but_not_the_data_code():
-    ignored = ["data/MNIST/raw/x", "outputs/a.png", "runs/course/last.pt", ".venv/bin/python"]
+    ignored = [
+        "data/MNIST/raw/x",
+        "my_notebooks/01_numpy_mnist.ipynb",
+        "outputs/a.png",
+        "runs/course/last.pt",
+        ".venv/bin/python",
+    ]
     kept = ["data/README.md", "flcourse/data/imglab.py", "flcourse/weights/xception.onnx"]
     done = subprocess.run(
         ["git", "-C", str(ROOT), "check-ignore", "--no-index", *ignored, *kept], capture_output=True, text=True

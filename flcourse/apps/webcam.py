@@ -231,7 +231,7 @@ def check_screen() -> None:
     if screen:
         code = f"import cv2; cv2.namedWindow({TITLE!r}); cv2.destroyAllWindows()"
         with suppress(subprocess.TimeoutExpired):
-            done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=20)
+            done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, timeout=20)
             opened = done.returncode == 0
     if not opened:
         what = f"the screen {screen} does not open" if screen else "no screen here (DISPLAY is not set)"
