@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from flcourse.training.checkpoints import load_network, pack_weights
 from flcourse.training.loop import Config, evaluate
 from flcourse.training.losses import LOSSES, WING_CURVE, WING_WIDTH, Task, measure_points, wing_loss
 from flcourse.training.nets import HeatmapHead, Landmarks, Xception, cell_centres, soft_argmax
-from flcourse.training.recipes import RECIPES, ablation, get_recipe, train_landmarks
+from flcourse.training.recipes import RECIPES, get_recipe, train_landmarks
 
 RECIPE = replace(
     RECIPES["course"], size=48, width=0.05, config=replace(RECIPES["course"].config, epochs=1, batch_size=8)
@@ -36,18 +35,6 @@ def test_the_original_recipe_is_the_originals():
     assert recipe.augment == jitter
     with pytest.raises(CourseError, match="unknown recipe 'orginal', expected one of original, course, finish"):
         get_recipe("orginal")
-
-
-def test_the_ablation_leads_from_the_original_to_the_course_one_change_a_row():
-    rows = list(ablation(width=0.25, epochs=3).values())
-    described = [recipe.describe() for recipe in rows]
-    for before, after in pairwise(described):
-        assert sum(before[name] != after[name] for name in before) == 1
-    small = {"width": 0.25, "config": replace(RECIPES["course"].config, epochs=3)}
-    assert rows[-1] == replace(RECIPES["course"], **small)
-    original = RECIPES["original"]
-    assert (rows[0].head, rows[0].loss, rows[0].augment) == (original.head, original.loss, original.augment)
-    assert rows[0].config == replace(original.config, epochs=3)
 
 
 def outputs(seed: int) -> tuple[Landmarks, torch.Tensor]:

@@ -22,7 +22,8 @@ from skimage import data
 from streamlit.testing.v1 import AppTest
 
 from flcourse import files
-from flcourse.apps import serve, streamlit_app
+from flcourse.apps import app as command
+from flcourse.apps import streamlit_app
 from flcourse.apps.cli import main
 from flcourse.apps.streamlit_app import MEGAPIXELS, detectors_here, load, pts_files
 from flcourse.errors import CourseError
@@ -220,25 +221,25 @@ def test_the_command_says_what_is_wrong(monkeypatch, capsys, tmp_path):
         return error
 
     with socket.socket() as taken:
-        taken.bind((serve.ADDRESS, 0))
+        taken.bind((command.ADDRESS, 0))
         taken.listen()
         port = taken.getsockname()[1]
         assert f"--port {port}: taken" in refused("--port", port)
     assert "expected 1 to 65535" in refused("--port", 99999)
     assert "nowhere.onnx" in refused("--weights", tmp_path / "nowhere.onnx")
-    monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
     assert 'pip install ".[app]"' in refused()
 
 
 def test_without_a_wish_the_next_free_port_is_taken(monkeypatch):
     with socket.socket() as taken:
-        taken.bind((serve.ADDRESS, 0))
+        taken.bind((command.ADDRESS, 0))
         taken.listen()
-        monkeypatch.setattr(serve, "PORT", taken.getsockname()[1])
-        assert serve.choose_port(None) > serve.PORT
-        monkeypatch.setattr(serve, "TRIES", 1)
+        monkeypatch.setattr(command, "PORT", taken.getsockname()[1])
+        assert command.choose_port(None) > command.PORT
+        monkeypatch.setattr(command, "TRIES", 1)
         with pytest.raises(CourseError, match="all taken"):
-            serve.choose_port(None)
+            command.choose_port(None)
 
 
 # --- in a real browser ---
@@ -261,23 +262,23 @@ main(sys.argv[1:])
 def served(home):
     """`flcourse app` on a free port: yields its address and the process."""
     with socket.socket() as free:
-        free.bind((serve.ADDRESS, 0))
+        free.bind((command.ADDRESS, 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", SERVER, "app", "--port", str(port), "--no-browser"]
+    server_command = [sys.executable, "-c", SERVER, "app", "--port", str(port), "--no-browser"]
     environment = os.environ | {"HOME": str(home), "USERPROFILE": str(home)}
     server = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
+        server_command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
     )
     try:
         end = time.monotonic() + START
         while time.monotonic() < end and server.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection((serve.ADDRESS, port), timeout=5):
+            with contextlib.suppress(OSError), socket.create_connection((command.ADDRESS, port), timeout=5):
                 break
             time.sleep(0.1)
         else:
             server.kill()
             pytest.fail(f"flcourse app did not start within {START} s:\n{server.communicate()[0]}")
-        yield f"http://{serve.ADDRESS}:{port}", server
+        yield f"http://{command.ADDRESS}:{port}", server
     finally:
         server.kill()
 
@@ -353,7 +354,7 @@ def test_camera_and_uploads_in_chromium(tmp_path):
         assert near(drawn, landmarker(shot)) and drawn["faces"][0]["confidence"] > 0.9
 
         assert {urlsplit(address).hostname for address in asked if not address.startswith(("data:", "blob:"))} == {
-            serve.ADDRESS
+            command.ADDRESS
         }
         assert not said
         if os.name == "posix":

@@ -21,7 +21,7 @@ import torch
 
 import flcourse.weights
 from flcourse import metrics
-from flcourse.apps.evaluate import predict
+from flcourse.apps.evaluation import predict
 from flcourse.data.datasets import fetch_drawn_faces
 from flcourse.data.imglab import IBUG_TEST, IBUG_TRAIN, Face, read_imglab, split_faces
 from flcourse.errors import CourseError
@@ -30,7 +30,7 @@ from flcourse.files import atomic_write, find_file
 from flcourse.points import N_POINTS, PARTS, apply, crop_matrix
 from flcourse.training.checkpoints import load_network
 from flcourse.training.devices import Device, choose_device
-from flcourse.training.recipes import RECIPES, Recipe, ablation, train_landmarks
+from flcourse.training.recipes import RECIPES, Recipe, train_landmarks
 
 MEASURED = Path(flcourse.weights.__file__).parent / "measured.json"
 ABLATION = {"width": 0.25, "epochs": 10}  # small, so that a row takes five minutes
@@ -67,6 +67,24 @@ def recipe(name: str, epochs: int, **changes: object) -> Recipe:
     found = RECIPES[name]
     settings = {"size": 112, "width": 0.5, "config": replace(found.config, epochs=epochs)} | changes
     return replace(found, **settings)
+
+
+def ablation(width: float, epochs: int) -> dict[str, Recipe]:
+    """The way from the original recipe to the course's, one change a row, all at the course's crop: name -> recipe."""
+    original, course = RECIPES["original"], RECIPES["course"]
+    recipe = replace(original, size=course.size, width=width, config=replace(original.config, epochs=epochs))
+    changes = {
+        "original": {},
+        "maps and soft-argmax instead of pooling": {"head": course.head},
+        "smooth L1 instead of MSE": {"loss": "smooth_l1"},
+        "every map drawn to one peak": {"loss": course.loss},
+        "rotation, scale, offset, blur, noise, patches": {"augment": course.augment},
+        "AdamW, one cycle, average of weights": {"config": replace(course.config, epochs=epochs)},
+    }
+    rows = {}
+    for name, change in changes.items():
+        recipe = rows[name] = replace(recipe, **change)
+    return rows
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from measure import MEASURED, real, summarise
 from tqdm.auto import tqdm
 
 from flcourse import metrics
-from flcourse.apps.evaluate import BOX_SOURCES, predict
+from flcourse.apps.evaluation import BOX_SOURCES, predict
 from flcourse.data.datasets import cifar10
 from flcourse.data.drawing.shape import Expression
 from flcourse.data.drawn_faces import draw_face

@@ -1,6 +1,9 @@
 """`flcourse bench`: how fast detectors, engines, the live loop and training are here, measured in one run."""
 
+import argparse
+import json
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +41,26 @@ FRAMES = 60  # of the live loop's video
 NOT_HERE = "not here: flcourse data detectors fetches it"
 BATCHES = 6  # timed of a training, after one that warms up
 ROUNDS = 5  # every row of a part is run in turn so many times, so that all share whatever else the machine does
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """What `flcourse bench` takes."""
+    parser.description += (
+        " Medians, quartiles, and ratios to each part's first row. Close other programs: what runs beside it shows."
+    )
+    add = parser.add_argument
+    add("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    add("--json", action="store_true", help="print one JSON object")
+    add("--weights", type=Path, metavar="W", help="a .safetensors file (default: the shipped network)")
+    add("--seconds", type=float, default=2.0, metavar="S", help="for each row (default: 2)")
+    add("--no-compile", dest="compile", action="store_false", help="without torch.compile (a minute)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Time detectors, engines, the live loop and training."""
+    options = {"seconds": args.seconds, "compiled": args.compile, "progress": sys.stderr.isatty()}
+    result = bench(args.parts or PARTS, args.weights, **options)
+    print(json.dumps(result, indent=1) if args.json else table(result))
 
 
 def bench(

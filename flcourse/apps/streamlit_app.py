@@ -19,8 +19,9 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from flcourse.apps.detect import Found, find, json_text, pts_text, unique_stems
-from flcourse.apps.serve import UPLOAD_MB
+from flcourse.apps.app import UPLOAD_MB
+from flcourse.apps.inputs import unique_stems
+from flcourse.apps.results import Found, find, json_text, pts_text
 from flcourse.errors import CourseError
 from flcourse.face.detect import open_detector
 from flcourse.face.detector_files import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET, ModelFile
@@ -43,7 +44,6 @@ DETECTORS = {  # the page's order of preference -> its name in words, what to kn
     "yunet": ("YuNet", "A small, quick neural network: finds the smallest faces, too."),
     "haar": ("Haar cascade", "From 2001, comes with OpenCV: upright, frontal faces only."),
 }
-FETCH = "flcourse data detectors"
 
 
 def detectors_here() -> list[str]:

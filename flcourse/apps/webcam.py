@@ -1,5 +1,6 @@
 """`flcourse webcam`: points on the faces of a camera or a video, in a window or into files. Never imports torch."""
 
+import argparse
 import csv
 import os
 import subprocess
@@ -15,9 +16,10 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
+from flcourse.apps.options import add_detector, add_weights
 from flcourse.errors import CourseError
 from flcourse.face.draw import draw_label
-from flcourse.face.landmarker import FaceLandmarker
+from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker
 from flcourse.face.live import LiveLoop
 from flcourse.face.overlays import open_overlay
 from flcourse.face.track import FaceTracker, TrackedFace
@@ -31,6 +33,31 @@ NO_WINDOW = "without a window: --no-window --out VIDEO.mp4"
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # what OpenCV's wheels can write on every system
 QUIT_KEYS = (ord("q"), ord("Q"), 27)  # 27: Esc
 LABEL_SIZE = 160  # px, the size of face whose label the frames/s are written like
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """What `flcourse webcam` takes."""
+    parser.description += (
+        " In the window q or Esc quits, s saves an image, space pauses, m mirrors. --out writes a video with what is "
+        "drawn and, beside it, a CSV: frame, time, face, confidence, x0, y0, ..., x67, y67 in the video's pixels."
+    )
+    add = parser.add_argument
+    add("--source", default="0", metavar="0|VIDEO", help="a camera's number or a video file (default: 0, the first)")
+    add("--out", type=Path, metavar="VIDEO", help="write an annotated .mp4 or .avi and a .csv of points")
+    add("--no-window", dest="window", action="store_false", help="only write files, as fast as it goes")
+    overlays = "points (default), attention, expression, pose, glasses, mask or aligned"
+    add("--overlay", default="points", metavar="NAME", help=f"what is drawn: {overlays}")
+    add("--no-smooth", dest="smooth", action="store_false", help="each frame's points by themselves")
+    add("--mirror", action="store_true", help="as in a mirror; the points are then in mirrored pixels")
+    add_weights(parser)
+    add_detector(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Follow the faces of a camera or a video."""
+    landmarker = FaceLandmarker(args.weights or DEFAULT_WEIGHTS, detector=args.detector)
+    options = {name: getattr(args, name) for name in ("window", "out", "overlay", "smooth", "mirror")}
+    webcam(landmarker, args.source, **options)
 
 
 def webcam(

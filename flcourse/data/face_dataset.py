@@ -19,8 +19,9 @@ CONTEXT = 0.75
 class FaceDataset(EpochDataset):
     """Crops and points of faces, for a `DataLoader`.
 
-    `dataset[epoch, index]`, or `dataset[index]` for epoch 0, is `(crop, points01)`, a (1, size, size) float32 tensor, grey in [-1, 1], and a (68, 2) float32 tensor,
-    normalised to the crop. Points outside the crop keep their true coordinates, below 0 or above 1.
+    `dataset[epoch, index]`, or `dataset[index]` for epoch 0, is `(crop, points01)`, a (1, size, size) float32 tensor,
+    grey in [-1, 1], and a (68, 2) float32 tensor, normalised to the crop. Points outside the crop keep their true
+    coordinates, below 0 or above 1.
 
     The surroundings of every face are read once, brought near to the crop's scale and kept in memory (19 to 75 times
     `size`**2 bytes a face: at most 1 MB at 112 px), because decoding would otherwise cost more than all else. What is

@@ -20,12 +20,23 @@ from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as SafeTree
 
 from flcourse.errors import CourseError
-from flcourse.files import atomic_write
+from flcourse.files import atomic_write, data_folders, find_file
 from flcourse.points import N_POINTS, Box
 
 # Where the unpacked archive's labels lie in a data folder.
 IBUG_TRAIN = "ibug_300W_large_face_landmark_dataset/labels_ibug_300W_train.xml"
 IBUG_TEST = IBUG_TRAIN.replace("_train", "_test")
+
+
+def training_labels(xml: Path | None = None) -> Path:
+    """The labels file that was named, else iBUG's training faces in a data folder. Raises `CourseError`."""
+    found = xml or find_file(IBUG_TRAIN)
+    if found is None:
+        raise CourseError(
+            f"{IBUG_TRAIN}: not found in {' or '.join(map(str, data_folders()))}; "
+            "fetch it with flcourse data ibug, or give --data XML"
+        )
+    return found
 
 
 @dataclass(frozen=True, eq=False)

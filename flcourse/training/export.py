@@ -17,6 +17,7 @@ from flcourse.data.drawn_faces import draw_face
 from flcourse.files import atomic_write
 from flcourse.images import to_input, warp
 from flcourse.points import crop_matrix
+from flcourse.training.checkpoints import load_network
 from flcourse.training.nets import Calibration, Xception, confidence
 
 
@@ -35,6 +36,24 @@ class Exported(nn.Module):
         if self.calibration is None:
             return (output.points01,)
         return output.points01, confidence(output, self.calibration)
+
+
+class TorchNetwork:
+    """A PyTorch checkpoint as what `face.landmarker.FaceLandmarker` takes for its network (its protocol `Network`)."""
+
+    engine = "torch"
+
+    def __init__(self, path: Path) -> None:
+        network, metadata = load_network(path)
+        self.name, self.size = str(path), metadata["recipe"]["size"]
+        self._network = Exported(network, metadata)
+        self.accept = self._network.calibration.accept if self._network.calibration else 0.0
+
+    def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Network`."""
+        with torch.inference_mode():
+            answers = self._network(torch.from_numpy(crops))
+        return {name: answer.numpy() for name, answer in zip(self._network.outputs, answers, strict=True)}
 
 
 def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = False) -> None:

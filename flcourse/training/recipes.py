@@ -102,24 +102,6 @@ def get_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def ablation(width: float, epochs: int) -> dict[str, Recipe]:
-    """The way from the original recipe to the course's, one change a row, all at the course's crop: name -> recipe."""
-    original, course = RECIPES["original"], RECIPES["course"]
-    recipe = replace(original, size=course.size, width=width, config=replace(original.config, epochs=epochs))
-    changes = {
-        "original": {},
-        "maps and soft-argmax instead of pooling": {"head": course.head},
-        "smooth L1 instead of MSE": {"loss": "smooth_l1"},
-        "every map drawn to one peak": {"loss": course.loss},
-        "rotation, scale, offset, blur, noise, patches": {"augment": course.augment},
-        "AdamW, one cycle, average of weights": {"config": replace(course.config, epochs=epochs)},
-    }
-    rows = {}
-    for name, change in changes.items():
-        recipe = rows[name] = replace(recipe, **change)
-    return rows
-
-
 def train_landmarks(
     faces: list[Face],
     recipe: Recipe,

@@ -1,5 +1,6 @@
 """`flcourse app`: starts Streamlit on the page, for this machine alone. Never imports torch."""
 
+import argparse
 import contextlib
 import importlib.util
 import runpy
@@ -7,20 +8,40 @@ import socket
 import sys
 from pathlib import Path
 
+from flcourse.apps.options import add_weights
 from flcourse.errors import CourseError, not_installed
-from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker
 
 ADDRESS = "127.0.0.1"  # nobody else's machine can reach it; and only there or by HTTPS do browsers lend a camera
 PORT, TRIES = 8501, 20  # Streamlit's usual port, and how many from it on are tried where it is taken
 UPLOAD_MB = 50  # for each file; a phone's 48 megapixels are 10 to 25 MB as JPEG
 
 
-def serve(port: int | None = None, *, browser: bool | None = None, weights: str = DEFAULT_WEIGHTS) -> None:
+def configure(parser: argparse.ArgumentParser) -> None:
+    """What `flcourse app` takes."""
+    parser.description += (
+        " Needs Streamlit, which the extra [app] brings. Only this machine reaches the page; nothing is kept or sent."
+    )
+    parser.add_argument("--port", type=int, metavar="N", help="default: 8501, or the next free one")
+    text = "open one (default: where a screen is)"
+    parser.add_argument("--browser", action=argparse.BooleanOptionalAction, help=text)
+    add_weights(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serve the page for the browser."""
+    serve(args.port, browser=args.browser, weights=args.weights)
+
+
+def serve(port: int | None = None, *, browser: bool | None = None, weights: str | None = None) -> None:
     """Serve the page until Ctrl-C; returns only by `SystemExit`.
 
     `port`: the one to use, or None for the first free one from 8501 on. `browser`: whether to open one; None leaves it
-    to whether there is a screen. Raises `CourseError` where Streamlit is missing, the port taken or the weights bad.
+    to whether there is a screen. `weights`: a shipped name or an `.onnx` file, None for the default. Raises
+    `CourseError` where Streamlit is missing, the port taken or the weights bad.
     """
+    from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker
+
+    weights = weights or DEFAULT_WEIGHTS
     if importlib.util.find_spec("streamlit") is None:
         raise not_installed("the app", "Streamlit", "app")
     FaceLandmarker(weights, detector=None)  # bad weights are told here, in the terminal, instead of later on the page

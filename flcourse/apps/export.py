@@ -1,0 +1,39 @@
+"""`flcourse export`: a trained network as ONNX, in full, half or 8-bit precision, or as weights alone."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from flcourse.errors import CourseError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """What `flcourse export` takes."""
+    add = parser.add_argument
+    add("--weights", type=Path, required=True, metavar="W", help=".safetensors or last.pt")
+    add("--onnx", type=Path, metavar="FILE", help="the network, for --weights FILE of the other commands")
+    add("--safetensors", type=Path, metavar="FILE", help="the weights alone, for PyTorch")
+    add("--int8", type=Path, metavar="FILE", help="the network with 8-bit convolutions: smaller, faster")
+    add("--half", action="store_true", help="store the weights in half precision, cast on loading")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write a trained network as ONNX or as weights alone."""
+    from flcourse.files import atomic_write
+    from flcourse.training.checkpoints import load_network, pack_weights
+    from flcourse.training.export import drawn_crops, export_onnx, quantize_onnx
+
+    if not (args.onnx or args.safetensors or args.int8):
+        raise CourseError("nothing to write: give --onnx FILE, --int8 FILE, --safetensors FILE, or more than one")
+    network, metadata = load_network(args.weights)
+    if args.safetensors:
+        atomic_write(args.safetensors, pack_weights(network, metadata, half=args.half))
+    if args.onnx:
+        export_onnx(network, metadata, args.onnx, half=args.half)
+    if args.int8:
+        with tempfile.TemporaryDirectory() as folder:
+            full = Path(folder) / "full.onnx"
+            export_onnx(network, metadata, full)
+            quantize_onnx(full, drawn_crops(metadata["recipe"]["size"]), args.int8)
+    for path in filter(None, (args.safetensors, args.onnx, args.int8)):
+        print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

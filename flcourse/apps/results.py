@@ -1,0 +1,86 @@
+"""What was found in one image, and how it is told and written: sentence, JSON, `.pts`, drawing. Never imports torch."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flcourse.face.draw import draw_faces
+from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
+from flcourse.files import atomic_write
+from flcourse.images import write_image
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in one image."""
+
+    name: str
+    image: np.ndarray  # (H, W, 3) RGB
+    faces: list[FaceLandmarks]
+    milliseconds: float  # detection, crops and network, without reading and drawing
+
+    def as_json(self) -> dict:
+        """Plain values, points in image pixels with integers at pixel centres; a confidence of None becomes null."""
+        height, width = self.image.shape[:2]
+        return {
+            "image": self.name,
+            "width": width,
+            "height": height,
+            "milliseconds": round(self.milliseconds, 2),
+            "faces": [
+                {
+                    "confidence": None if face.confidence is None else round(face.confidence, 4),
+                    "score": round(face.score, 4),
+                    "box": {name: round(value, 2) for name, value in face.box._asdict().items()},
+                    "points": [[round(float(x), 2), round(float(y), 2)] for x, y in face.points],
+                }
+                for face in self.faces
+            ],
+        }
+
+
+def find(landmarker: FaceLandmarker, image: np.ndarray, name: str) -> Found:
+    """Find the faces and points of one image and time it."""
+    start = time.perf_counter()
+    faces = landmarker(image)
+    return Found(name, image, faces, 1e3 * (time.perf_counter() - start))
+
+
+def pts_text(points: np.ndarray) -> str:
+    """Points (68, 2) as iBUG's `.pts` text, which counts pixels from 1."""
+    lines = [f"{x + 1:.3f} {y + 1:.3f}" for x, y in points]
+    return "\n".join(["version: 1", f"n_points: {len(lines)}", "{", *lines, "}", ""])
+
+
+def write_pts(path: Path, points: np.ndarray) -> None:
+    """Write points (68, 2) as a `.pts` file."""
+    atomic_write(path, pts_text(points))
+
+
+def json_text(found: Found) -> str:
+    """What was found in one image as the text of a JSON file."""
+    return json.dumps(found.as_json(), indent=1) + "\n"
+
+
+def write_results(found: Found, out: Path, stem: str, *, as_json: bool = True, as_pts: bool = False) -> Path:
+    """Write `STEM_faces.png`, and the points as `STEM_faces.json` and `STEM_face1.pts`, ... ; returns the image."""
+    image = out / f"{stem}_faces.png"
+    write_image(image, draw_faces(found.image, found.faces))
+    if as_json:
+        atomic_write(image.with_suffix(".json"), json_text(found))
+    if as_pts:
+        for number, face in enumerate(found.faces, start=1):
+            write_pts(out / f"{stem}_face{number}.pts", face.points)
+    return image
+
+
+def sentence(found: Found) -> str:
+    """One line about an image, as people read it."""
+    if not found.faces:
+        return f"{found.name}: no face found (try a larger or better lit face, or another --detector)"
+    sure = ", ".join(face.confidence_text for face in found.faces)
+    count = "1 face" if len(found.faces) == 1 else f"{len(found.faces)} faces"
+    return f"{found.name}: {count}, confidence {sure}, {found.milliseconds:.0f} ms"
