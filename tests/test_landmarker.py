@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from skimage import data
 from toys import template
 
-from flcourse.apps.detect import find, json_text, sentence
+from flcourse.apps.results import find, json_text, sentence
 from flcourse.errors import CourseError
 from flcourse.face.detect import Detection
 from flcourse.face.draw import draw_faces
