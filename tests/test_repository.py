@@ -58,7 +58,7 @@ MAY_IMPORT = {  # a part of the package -> the parts it may import, itself aside
     "__init__": FOUNDATION | {"face"},
 }
 ONLY_IN = {  # a package -> the parts that may import it
-    "streamlit": {"apps/streamlit_app.py"},
+    "streamlit": {"apps/streamlit_app.py", "apps/app_server.py"},
     "matplotlib": {"show"},
     "ipywidgets": {"show"},
     "anywidget": {"show"},

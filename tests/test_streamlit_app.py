@@ -1,9 +1,11 @@
 """The page of `flcourse app`: quickly without a browser, then once in a real one, with a camera and no disk."""
 
 import contextlib
+import http.client
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,15 +18,18 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 import pytest
+import websockets
 from browser import browser, expect
 from PIL import Image
 from skimage import data
 from streamlit.testing.v1 import AppTest
+from websockets.sync.client import connect
 
 from flcourse import files
 from flcourse.apps import app as command
 from flcourse.apps import streamlit_app
 from flcourse.apps.cli import main
+from flcourse.apps.results import find
 from flcourse.apps.streamlit_app import MEGAPIXELS, detectors_here, load, pts_files
 from flcourse.errors import CourseError
 from flcourse.face.detector_files import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET
@@ -193,6 +198,35 @@ def test_several_images_several_faces_one_broken(app):
     assert not app.metric and not app.exception
 
 
+def test_ten_images_are_ten_tiles_and_what_is_known_is_not_looked_at_again(app, monkeypatch):
+    looked = []
+    monkeypatch.setattr(streamlit_app, "find", lambda *a: looked.append(a[2]) or find(*a))
+    astronaut = encoded(cv2.resize(data.astronaut(), (256, 256), interpolation=cv2.INTER_AREA))
+    brick = encoded(np.repeat(data.brick()[..., None], 3, axis=2))
+    images = {f"eileen_{i}": astronaut for i in range(7)} | {"bricks": brick, "broken": b"x", "last": astronaut}
+    upload(app, **images)
+    captions = [caption.value for caption in app.main.caption]
+    names = [text.strip("*").replace("\\", "") for text in captions if text.startswith("**")]
+    assert names == [f"{name}.png" for name in images]
+    states = [
+        text for text in captions if text.startswith((":material/check", ":material/search_off", ":material/error"))
+    ]
+    words = [text.partition(" ")[2].replace("\\", "") for text in states]
+    assert len(words) == 10 and "waiting" not in " ".join(captions)
+    assert all(re.fullmatch(r"1 face, confidence 0\.\d\d", text) for text in (*words[:7], words[9]))
+    assert words[7] == "No face" and words[8].startswith("damaged, or not a PNG")
+    assert len(looked) == 9  # the chosen one once, not again for its tile; the broken one never
+    app.toggle[0].set_value(False).run()
+    app.selectbox[0].set_value(0).run()
+    assert len(looked) == 10 and looked[-1] == "eileen_0.png"  # now large, so at its own size
+
+
+def test_the_formats_are_one_list(app):
+    [uploader] = app.file_uploader
+    listed = re.search(r": (.*?); up to", uploader.label)[1].lower().split(", ")
+    assert sorted(listed) == sorted(suffix.strip(".") for suffix in uploader.proto.type)
+
+
 def test_other_detectors_and_how_to_get_them_are_named(app):
     assert app.sidebar.radio[0].options == ["Haar cascade"]
     assert "SSD (res10) and YuNet" in app.sidebar.caption[0].value
@@ -283,6 +317,51 @@ def served(home):
         server.kill()
 
 
+def answer(port, host, origin=None, path=""):
+    """How the server takes a websocket to this machine's `port` that calls it `host`: "open", or the refusal's status.
+
+    What a browser sends of a page whose name leads to 127.0.0.1.
+    """
+    try:
+        address = f"ws://{host}{path}/_stcore/stream"
+        with connect(address, address=(command.ADDRESS, port), origin=origin, open_timeout=60, proxy=None):
+            return "open"
+    except websockets.exceptions.InvalidStatus as refused:
+        return refused.response.status_code
+
+
+@pytest.mark.parametrize("base", ["", "/faces/of"])
+def test_only_the_machines_own_page_is_let_in(tmp_path, base):
+    settings = tmp_path / ".streamlit" / "config.toml"
+    settings.parent.mkdir()
+    settings.write_text(f'[server]\nbaseUrlPath = "{base}/"\n')
+    with served(tmp_path) as (url, server):
+        port = urlsplit(url).port
+        here, rebound = f"{command.ADDRESS}:{port}", f"stranger.example:{port}"
+        cases = [
+            (here, f"http://{here}", "open"),
+            (f"localhost:{port}", f"http://localhost:{port}", "open"),
+            (here, None, "open"),  # no browser
+            (here, "http://stranger.example", 403),
+            (here, "null", 403),  # a page from a file, or in a sandbox
+            (here, f"http://{command.ADDRESS}:{port + 1}", 403),  # another server of this machine
+            (here, f"http://localhost:{port}", 403),
+            (rebound, f"http://{rebound}", 403),  # DNS rebinding: of the same origin, as the browser sees it
+            (f"{command.ADDRESS}.stranger.example:{port}", None, 403),
+            (f"localhost.stranger.example:{port}", None, 403),
+        ]
+        assert [(host, origin, answer(port, host, origin, base)) for host, origin, _ in cases] == cases
+        for host, status in ((here, 200), (rebound, 403)):
+            connection = http.client.HTTPConnection(command.ADDRESS, port, timeout=60)
+            connection.request("GET", f"{base}/", headers={"Host": host})
+            assert connection.getresponse().status == status
+            connection.close()
+        if os.name == "posix":
+            server.send_signal(signal.SIGINT)
+            output = server.communicate(timeout=60)[0]
+            assert f"The app is on {url}{base}, for this machine alone" in output and server.returncode == 0
+
+
 def shown(page, text):
     """Wait until this text is on the page and Streamlit has run to its end."""
     expect(page.get_by_text(text)).to_be_visible(timeout=30_000)
@@ -344,6 +423,7 @@ def test_camera_and_uploads_in_chromium(tmp_path):
         page.get_by_text("Camera", exact=True).click()
         page.get_by_role("button", name="Take Photo").click()
         shown(page, "in camera.jpg")
+        assert not page.get_by_test_id("stCameraInput").count()  # which would show the shot a second time
         for what in ("boxes", "points", "confidence"):
             page.get_by_text(f"Draw {what}", exact=True).click()
         page.wait_for_timeout(500)  # the last toggle's run has begun

@@ -1,9 +1,9 @@
 """`flcourse app`: starts Streamlit on the page, for this machine alone. Never imports torch."""
 
 import argparse
-import contextlib
 import importlib.util
 import runpy
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -46,15 +46,14 @@ def serve(port: int | None = None, *, browser: bool | None = None, weights: str 
         raise not_installed("the app", "Streamlit", "app")
     FaceLandmarker(weights, detector=None)  # bad weights are told here, in the terminal, instead of later on the page
     port = choose_port(port)
-    with contextlib.suppress(ImportError):  # older versions of Streamlit do without, and keep uploads in memory
-        from starlette.formparsers import MultiPartParser
+    from starlette.formparsers import MultiPartParser
 
-        # By default what is above 1 MB passes through a temporary file; the page promises that nothing does.
-        MultiPartParser.spool_max_size = 2 * UPLOAD_MB * 1024 * 1024
-    sys.argv = ["streamlit", "run", str(Path(__file__).with_name("streamlit_app.py")), *options(port, browser)]
+    # By default what is above 1 MB passes through a temporary file; the page promises that nothing does.
+    MultiPartParser.spool_max_size = 2 * UPLOAD_MB * 1024 * 1024
+    sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app_server.py")), *options(port, browser)]
     sys.argv += ["--", weights]
-    print(f"The app is on http://{ADDRESS}:{port}, for this machine alone; Ctrl-C ends it", flush=True)
-    # What `python -m streamlit` does, in this very process: one to end, and Streamlit handles Ctrl-C itself.
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))  # Ctrl-C is how it ends; else Streamlit says "Aborted!"
+    # What `python -m streamlit` does, in this very process: one to end.
     runpy.run_module("streamlit", run_name="__main__", alter_sys=True)
 
 

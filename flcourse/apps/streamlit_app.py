@@ -10,8 +10,8 @@ import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import PureWindowsPath
-from threading import Lock
 from typing import Any, NamedTuple
 
 import cv2
@@ -30,10 +30,12 @@ from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandma
 from flcourse.face.measure import expression_meters, expression_word, head_pose, measure
 from flcourse.files import find_file
 from flcourse.images import decode_image, shrink, to_input, warp
-from flcourse.points import Box, crop_matrix
+from flcourse.points import Box, apply, crop_matrix
 
 MEGAPIXELS = 64  # of an image at most: phones take 48 to 50; an image of 64 takes about 1 GB of memory on its way
 FORMATS = {"PNG": ("png",), "JPEG": ("jpg", "jpeg"), "WebP": ("webp",)}
+SUFFIXES = [suffix for suffixes in FORMATS.values() for suffix in suffixes]  # as the uploader lists them, too
+COLUMNS, TILE_SIDE = 4, 360  # of the grid of several images; px, the long side of a tile's image
 SHOWN_SIDE = 1400  # px, the long side of the result as shown; what is downloaded has the image's own size
 SHOWN_FACES = 12  # close-ups; a crowd's other faces are in the image and in the files
 MOUTH_OPEN = 0.2  # of the meter; parted lips measure less
@@ -67,12 +69,12 @@ def open_network(weights: str) -> FaceLandmarker:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def open_landmarker(weights: str, detector: str, threshold: float | None) -> tuple[FaceLandmarker, Lock]:
-    """The network with a detector, and the lock to use it under: OpenCV's detectors serve one thread at a time."""
+def open_landmarker(weights: str, detector: str, threshold: float | None) -> FaceLandmarker:
+    """The network with a detector, for all visitors."""
     landmarker = copy(open_network(weights))  # shares the ONNX session
     landmarker.detector = open_detector(detector, threshold)
     landmarker(np.zeros((64, 64, 3), np.uint8))
-    return landmarker, Lock()
+    return landmarker
 
 
 def load(data: bytes, name: str) -> np.ndarray:
@@ -193,22 +195,119 @@ def page(weights: str = DEFAULT_WEIGHTS) -> None:
         detector, threshold, drawn = settings(weights)
         uploads = images_in()
         if uploads:
-            landmarker, lock = open_landmarker(weights, detector, threshold)
-            upload = uploads[0] if len(uploads) == 1 else choose(uploads)
+            landmarker = open_landmarker(weights, detector, threshold)
+            look = Look(landmarker, (weights, detector, threshold))
+            several = len(uploads) > 1
+            waiting = grid(uploads, drawn, look) if several else []
+            chosen = choose(uploads) if several else uploads[0]
+            place = st.empty()
             try:
-                image = latest("image", upload.key, lambda: load(upload.data(), upload.name))
-                with lock:
-                    key = upload.key, weights, detector, threshold
-                    found = latest("found", key, lambda: find(landmarker, image, upload.name))
-                show(found, drawn, landmarker)
+                # In the very place of the result before, which would else stand there, out of date, until the new one.
+                with place, st.spinner(f"Looking for faces in {plain(chosen.name)} …"):
+                    found = look.at_one(chosen)
+                with place.container():
+                    show(found, drawn, landmarker)
             except CourseError as error:  # of this image; there may be others
-                tell(error)
-            if len(uploads) > 1:
-                download_all(uploads, drawn, landmarker, lock)
+                with place:
+                    tell(error)
+            for tile_place, upload in waiting:
+                with tile_place, st.spinner("Looking …"):
+                    tile = look.at_tile(upload)
+                with tile_place.container():
+                    tile.show(drawn)
+            if several:
+                download_all(uploads, drawn, look)
     except CourseError as error:
         tell(error)
     with st.expander("What the scores mean, and what they do not"):
         st.markdown(MEANING)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How images are looked at now: with what, and the key of these settings."""
+
+    landmarker: FaceLandmarker
+    settings: tuple
+
+    def at_one(self, upload: Upload) -> Found:
+        """What is found in the image that is shown large; the latest is kept."""
+        image = latest("image", upload.key, lambda: load(upload.data(), upload.name))
+        return latest("found", (upload.key, self.settings), lambda: find(self.landmarker, image, upload.name))
+
+    def known(self, upload: Upload) -> "Tile | None":
+        """What the grid shows of an image, where that is known already."""
+        return st.session_state.setdefault("tiles", {}).get((upload.key, self.settings))
+
+    def at_tile(self, upload: Upload) -> "Tile":
+        """What the grid shows of an image. Of all images of the visit this small part is kept, not their pixels."""
+        key = upload.key, self.settings
+        kept = st.session_state.get("latest", {}).get("found", (None, None))
+        try:
+            found = kept[1] if kept[0] == key else find(self.landmarker, load(upload.data(), upload.name), upload.name)
+            tile = Tile.of(found)
+        except CourseError as error:
+            tile = Tile(None, [], str(error).removeprefix(f"{upload.name}: "), ":material/error:")
+        st.session_state.setdefault("tiles", {})[key] = tile
+        return tile
+
+
+class Tile(NamedTuple):
+    """An image in the grid: a small copy, the faces in its pixels, what was found or is wrong, in words and a sign."""
+
+    image: np.ndarray | None
+    faces: list[FaceLandmarks]
+    text: str
+    sign: str
+
+    @classmethod
+    def of(cls, found: Found) -> "Tile":
+        """The tile of what was found."""
+        small, x, y = shrink(found.image, TILE_SIDE)
+        scale = np.array([[1 / x, 0, (1 / x - 1) / 2], [0, 1 / y, (1 / y - 1) / 2]])  # integers are at pixel centres
+        faces = [
+            replace(
+                face,
+                points=apply(face.points, scale),
+                box=Box(face.box.left / x, face.box.top / y, face.box.width / x, face.box.height / y),
+            )
+            for face in found.faces
+        ]
+        if not faces:
+            return cls(small.copy(), [], counted(0), ":material/search_off:")
+        sure = ", ".join(face.confidence_text for face in faces[:3]) + (", …" if len(faces) > 3 else "")
+        return cls(small.copy(), faces, f"{counted(len(faces))}, confidence {sure}", ":material/check:")
+
+    def show(self, drawn: dict[str, bool]) -> None:
+        """The image with what is drawn, but for the numbers, which would be too small to read."""
+        if self.image is not None:
+            st.image(draw_faces(self.image, self.faces, **(drawn | {"confidence": False})), output_format="JPEG")
+        st.caption(f"{self.sign} {plain(self.text)}")
+
+
+def grid(uploads: Sequence[Upload], drawn: dict[str, bool], look: Look) -> list[tuple[Any, Upload]]:
+    """All images side by side, each with its state; returns the places of those that are still to be looked at."""
+    tiles = st.session_state.setdefault("tiles", {})
+    for gone in tiles.keys() - {(upload.key, look.settings) for upload in uploads}:
+        del tiles[gone]
+    waiting = []
+    for start in range(0, len(uploads), COLUMNS):
+        for column, upload in zip(st.columns(COLUMNS), uploads[start : start + COLUMNS], strict=False):
+            with column.container(border=True):
+                place = st.empty()
+                st.caption(f"**{plain(upload.name)}**")
+            if tile := look.known(upload):
+                with place.container():
+                    tile.show(drawn)
+            else:
+                place.caption(":material/hourglass_empty: waiting")
+                waiting.append((place, upload))
+    return waiting
+
+
+def counted(faces: int) -> str:
+    """A number of faces in words."""
+    return {0: "No face", 1: "1 face"}.get(faces, f"{faces} faces")
 
 
 def tell(error: CourseError) -> None:
@@ -230,7 +329,7 @@ def settings(weights: str) -> tuple[str, float, dict[str, bool]]:
             st.caption(f"Not on this machine: {' and '.join(missing)}. This fetches them; then reload the page:")
             st.code("flcourse data detectors", language=None)
         drawn = {name: st.toggle(f"Draw {name}", True) for name in ("boxes", "points", "confidence")}
-        own = open_landmarker(weights, detector, None)[0].detector.threshold
+        own = open_landmarker(weights, detector, None).detector.threshold
         threshold = st.slider(
             "Threshold",
             *(0.05, 0.95, own, 0.05),
@@ -249,14 +348,25 @@ def images_in() -> list[Upload]:
         st.caption("The astronaut Eileen Collins (NASA, in the public domain), from scikit-image.")
         return [Upload(EXAMPLE, "astronaut.png", lambda: png(data.astronaut()))]
     if way == CAMERA:
-        shot = st.camera_input("Camera", label_visibility="collapsed")
-        return [Upload(shot.file_id, "camera.jpg", shot.getvalue)] if shot else []
+        return camera()
     files = st.file_uploader(
-        f"One or several images: {', '.join(FORMATS)}; up to {UPLOAD_MB} MB and {MEGAPIXELS} megapixels each",
-        type=[suffix for suffixes in FORMATS.values() for suffix in suffixes],
+        f"One or several images: {', '.join(SUFFIXES).upper()}; up to {UPLOAD_MB} MB and {MEGAPIXELS} megapixels each",
+        type=SUFFIXES,
         accept_multiple_files=True,
     )
     return [Upload(file.file_id, file.name, file.getvalue) for file in files]
+
+
+def camera() -> list[Upload]:
+    """The camera's picture, then its shot: in the camera's place, which would show it a second time."""
+    if shot := st.session_state.get("shot"):
+        st.button("Take another photo", on_click=st.session_state.pop, args=["shot"], icon=":material/photo_camera:")
+        return [shot]
+    if taken := st.camera_input("Camera", label_visibility="collapsed"):
+        data = taken.getvalue()
+        st.session_state["shot"] = Upload(taken.file_id, "camera.jpg", lambda: data)
+        st.rerun()
+    return []
 
 
 def choose(uploads: Sequence[Upload]) -> Upload:
@@ -275,8 +385,9 @@ def show(found: Found, drawn: dict[str, bool], landmarker: FaceLandmarker) -> No
     height, width = found.image.shape[:2]
     image = draw_faces(found.image, found.faces, **drawn)
     st.image(shrink(image, SHOWN_SIDE)[0], output_format="JPEG")
-    count = {0: "No face", 1: "1 face"}.get(len(found.faces), f"{len(found.faces)} faces")
-    st.markdown(f"**{count}** in {plain(found.name)}, {width} × {height} px, in {found.milliseconds:.0f} ms")
+    st.markdown(
+        f"**{counted(len(found.faces))}** in {plain(found.name)}, {width} × {height} px, in {found.milliseconds:.0f} ms"
+    )
     if not found.faces:
         advise(landmarker.detector.name)
         return
@@ -327,20 +438,18 @@ def pts_files(found: Found, name: str) -> dict[str, str]:
     return {f"{name}_face{number}.pts": pts_text(face.points) for number, face in enumerate(found.faces, start=1)}
 
 
-def download_all(uploads: Sequence[Upload], drawn: dict[str, bool], landmarker: FaceLandmarker, lock: Lock) -> None:
+def download_all(uploads: Sequence[Upload], drawn: dict[str, bool], look: Look) -> None:
     """One button for all images: what the three buttons give for each, in one zip file."""
 
     def make() -> bytes:
         files: dict[str, str | bytes] = {}
         for upload, name in zip(uploads, unique_stems([PureWindowsPath(u.name) for u in uploads]), strict=True):
             try:
-                image = load(upload.data(), upload.name)
+                found = find(look.landmarker, load(upload.data(), upload.name), upload.name)
             except CourseError as error:
                 files[f"{name}_error.txt"] = f"{error}\n"
                 continue
-            with lock:
-                found = find(landmarker, image, upload.name)
-            files[f"{name}_faces.png"] = png(draw_faces(image, found.faces, **drawn))
+            files[f"{name}_faces.png"] = png(draw_faces(found.image, found.faces, **drawn))
             files[f"{name}_faces.json"] = json_text(found)
             files |= pts_files(found, name)
         return zipped(files)
