@@ -3,48 +3,120 @@
 An image is `(H, W, 3)` uint8, **RGB**; OpenCV's BGR lives only inside the functions that call it.
 """
 
+import math
 import os
+import re
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from flcourse.errors import CourseError
-from flcourse.files import atomic_write
+from flcourse.files import atomic_write, read_bytes
 from flcourse.points import apply, compose, invert
 
 FIXED = 4  # OpenCV draws at 1 / 2**FIXED of a pixel: the `shift` of its drawing functions
 FIXED_LIMIT = 30_000  # px; its fixed-point coordinates overflow far outside an image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+# What is read: format -> its first bytes, Pillow's reader of its header, and its files' suffixes. OpenCV decodes them.
+_FORMATS = {
+    "JPEG": (rb"\xff\xd8\xff", JpegImagePlugin.JpegImageFile, (".jpg", ".jpeg", ".jpe", ".jfif")),
+    "PNG": (rb"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile, (".png",)),
+    "WebP": (rb"RIFF....WEBP", WebPImagePlugin.WebPImageFile, (".webp",)),
+    "BMP": (rb"BM", BmpImagePlugin.BmpImageFile, (".bmp",)),
+    "TIFF": (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", TiffImagePlugin.TiffImageFile, (".tif", ".tiff")),
+    "AVIF": (rb"....ftyp(avif|avis|mif1|msf1)", AvifImagePlugin.AvifImageFile, (".avif",)),
+    "GIF": (rb"GIF8[79]a", GifImagePlugin.GifImageFile, (".gif",)),
+    "PPM": (rb"P[1-6]\s", PpmImagePlugin.PpmImageFile, (".ppm", ".pgm", ".pbm")),
+}
+IMAGE_SUFFIXES = tuple(suffix for *_, suffixes in _FORMATS.values() for suffix in suffixes)
+_EXPECTED = ", ".join(_FORMATS)
+
+# Of an image, in megapixels. Phones take up to 50, and decoding 64 takes up to 0.5 GB and some seconds; but a file of a
+# kilobyte may declare a thousand, so the header is looked at first.
+MEGAPIXELS = 64.0
+_MOST_BYTES = 600_000_000  # of an image file: 64 megapixels with four channels of 16 bits, not compressed
+_MOST_SCANS = 16, 100  # of the largest JPEG, of any: progressive ones have about ten, and a few bytes make another
 
 
-def decode_image(data: bytes, name: str) -> np.ndarray:
-    """Decode a JPEG, PNG, WebP, BMP or TIFF to `(H, W, 3)` uint8 RGB, turned upright by its EXIF orientation.
+def decode_image(data: bytes | memoryview, name: str, megapixels: float | None = None) -> np.ndarray:
+    """Decode an image of one of `_FORMATS` to `(H, W, 3)` uint8 RGB, upright by its EXIF orientation.
 
-    `name` is what errors call the image. Raises `CourseError` where `data` is not an image.
+    `name` is what errors call the image. Raises `CourseError`, before anything is decoded, where `data` is no image or
+    declares more than `megapixels` million pixels (default: `FLCOURSE_MEGAPIXELS`, or 64).
     """
     if not data:
         raise CourseError(f"{name}: the file is empty, expected an image (JPEG, PNG, WebP, ...)")
+    data = bytes(data)  # the notebook's camera hands over memory, which is no bytes yet
+    width, height = _size(data, name)
+    most = most_megapixels(megapixels)
+    if width * height > most * 1e6:
+        size = f"{width} x {height} px, {width * height / 1e6:,.0f} megapixels"
+        raise CourseError(f"{name}: {size}, expected at most {most:g}; make it smaller, or set FLCOURSE_MEGAPIXELS")
+    scans = data.count(b"\xff\xda") if data.startswith(b"\xff\xd8") else 1
+    if scans > _MOST_SCANS[1] or scans * width * height > _MOST_SCANS[0] * most * 1e6:
+        raise CourseError(f"{name}: {width} x {height} px in {scans:,} scans, expected about 10; save it again")
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # e.g. more pixels than OpenCV's limit
+    except cv2.error:  # e.g. more pixels than OpenCV's own limit
         bgr = None
     if bgr is None:
-        raise CourseError(f"{name}: not an image that can be read, expected JPEG, PNG, WebP, BMP or TIFF")
+        raise CourseError(f"{name}: not an image that can be read, expected {_EXPECTED}")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Read an image file to `(H, W, 3)` uint8 RGB, upright. Raises `CourseError` naming the file.
+def image_format(data: bytes) -> str | None:
+    """What an image's first bytes say it is, such as "JPEG"; None for what cannot be read."""
+    return next((kind for kind, (magic, *_) in _FORMATS.items() if re.match(magic, data[:16], re.DOTALL)), None)
+
+
+def _size(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height that an image's header declares. Raises `CourseError` where there is no such header."""
+    kind = image_format(data)
+    if kind is None:
+        raise CourseError(f"{name}: not an image that can be read, expected {_EXPECTED}")
+    reader = _FORMATS[kind][1]
+    try:
+        # The plain reader, not `Image.open`, whose own limit would speak of "decompression bombs", and at another size.
+        with reader(BytesIO(data)) as header:
+            width, height = header.size
+    except Exception as error:  # Pillow's readers raise whatever a damaged header makes them stumble over
+        raise CourseError(f"{name}: not an image that can be read, its header is damaged or cut off") from error
+    if width < 1 or height < 1:
+        raise CourseError(f"{name}: {width} x {height} px, expected an image with pixels")
+    return width, height
+
+
+def most_megapixels(given: float | None = None) -> float:
+    """How many million pixels an image may have: as given, or `FLCOURSE_MEGAPIXELS`, or 64. Raises `CourseError`."""
+    text = os.environ.get("FLCOURSE_MEGAPIXELS") or str(MEGAPIXELS) if given is None else str(given)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        what = "FLCOURSE_MEGAPIXELS" if given is None else "megapixels"
+        raise CourseError(f"{what}={text}: expected a positive number, the largest image to be read in megapixels")
+    return value
+
+
+def read_image(path: str | os.PathLike, megapixels: float | None = None) -> np.ndarray:
+    """Read an image file to `(H, W, 3)` uint8 RGB, upright. Raises `CourseError` naming the file; see `decode_image`.
 
     The bytes are read by Python, because OpenCV's own reader fails on non-ASCII paths on Windows.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise CourseError(f"{path}: {error.strerror or error}, expected an image") from error
-    return decode_image(data, str(path))
+    return decode_image(read_bytes(path, "an image", _MOST_BYTES), str(path), megapixels)
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
@@ -54,7 +126,10 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     done, data = cv2.imencode(path.suffix, bgr)
     if not done:
         raise CourseError(f"{path}: OpenCV cannot write this format, expected .png or .jpg")
-    atomic_write(path, data.tobytes())
+    atomic_write(path, data.tobytes(), durable=False)
+
+
+_WARP_SIDE = 32_766  # px: OpenCV's warpAffine refuses images with a longer side
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
@@ -65,10 +140,10 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     needed region is first averaged over k x k blocks, a step whose exact map is multiplied into the same matrix.
     """
     step = 1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))  # image pixels for each output pixel
-    if step >= 2:
+    if step >= 2 or max(image.shape[:2]) > _WARP_SIDE:
         corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) - 0.5
         needed = apply(corners, invert(matrix))
-        k = int(step)
+        k = max(1, int(step))
         # A margin, so that bilinear sampling at the rim still finds true neighbours.
         image, to_image = shrink_region(image, needed.min(axis=0) - 2 * k, needed.max(axis=0) + 2 * k, k)
         matrix = compose(matrix, to_image)

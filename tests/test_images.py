@@ -1,5 +1,9 @@
 """Reading, writing and warping images."""
 
+import io
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ from PIL import Image
 from skimage import data, transform
 
 from flcourse.errors import CourseError
-from flcourse.images import centre_digit, decode_image, read_image, to_input, warp, write_image
+from flcourse.images import IMAGE_SUFFIXES, centre_digit, decode_image, read_image, to_input, warp, write_image
 from flcourse.points import Box, crop_matrix, invert
 
 
@@ -187,3 +191,108 @@ def test_real_digits_keep_their_shape():
         rows, columns = (np.nonzero(image.max(axis=axis))[0] for axis in (1, 0))
         inked = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         assert digit.sum() / (20 / max(inked.shape)) ** 2 == pytest.approx(inked.sum(), rel=0.12)
+
+
+# --- what strangers send ---
+
+
+def png_that_says(width: int, height: int) -> bytes:
+    """A small PNG whose header declares another size."""
+    data = bytearray(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+def empty_image(kind: str, side: int, **options) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (side, side)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def jpeg_that_says(width: int, height: int) -> bytes:
+    data = bytearray(empty_image("JPEG", 8))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+HUGE = {
+    "PNG": png_that_says(30_000, 30_000),
+    "PNG, narrow": png_that_says(100_000_000, 1),
+    "PNG, the largest": png_that_says(2**31 - 1, 2**31 - 1),
+    "JPEG": jpeg_that_says(65_500, 65_500),
+    "TIFF": empty_image("TIFF", 9_000, compression="tiff_lzw"),
+    "BMP": b"BM" + struct.pack("<IIIIiiHH", 100, 0, 54, 40, 40_000, -40_000, 1, 24) + bytes(70),
+    "GIF": b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + bytes(3) + b",\0\0\0\0\1\0\1\0\0\2\2\x44\1\0;",
+    "PPM": b"P6 50000 50000 255\n" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_an_image_that_would_fill_the_memory_is_not_decoded(kind, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: decoded.append(1))
+    with pytest.raises(CourseError, match=r"upload: \d+ x \d+ px, [\d,]+ megapixels, expected at most 64; make"):
+        decode_image(HUGE[kind], "upload")
+    assert not decoded
+
+
+def test_the_limit_can_be_set(monkeypatch):
+    image = empty_image("PNG", 200)
+    with pytest.raises(CourseError, match=r"200 x 200 px, 0 megapixels, expected at most 0.03"):
+        decode_image(image, "upload", megapixels=0.03)
+    monkeypatch.setenv("FLCOURSE_MEGAPIXELS", "0.03")
+    with pytest.raises(CourseError, match=r"or set FLCOURSE_MEGAPIXELS"):
+        decode_image(image, "upload")
+    assert decode_image(memoryview(image), "upload", megapixels=1).shape == (200, 200, 3)
+    monkeypatch.setenv("FLCOURSE_MEGAPIXELS", "0.04")
+    assert decode_image(image, "upload").shape == (200, 200, 3)
+
+
+@pytest.mark.parametrize("text", ["abc", "nan", "inf", "0", "-64", "64 MP"])
+def test_a_limit_that_is_none(monkeypatch, text):
+    monkeypatch.setenv("FLCOURSE_MEGAPIXELS", text)
+    with pytest.raises(CourseError, match=f"FLCOURSE_MEGAPIXELS={text}: expected a positive number"):
+        decode_image(empty_image("PNG", 8), "upload")
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused():
+    """Each scan takes a few bytes of the file, and goes over all pixels."""
+    data = empty_image("JPEG", 64, progressive=True)
+    assert decode_image(data, "upload").shape == (64, 64, 3)
+    start = data.rindex(b"\xff\xda")
+    with pytest.raises(CourseError, match=r"64 x 64 px in [\d,]+ scans, expected about 10"):
+        decode_image(data[:-2] + data[start:-2] * 1000 + data[-2:], "upload")
+
+
+HEADLESS = [b"x", b"\xff\xd8\xff", b"BM", b"GIF89a", b"RIFF1234WEBP", b"II*\0", b"P6 ", png_that_says(0, 9)]
+
+
+@pytest.mark.parametrize("data", HEADLESS)
+def test_headers_that_are_none(data):
+    with pytest.raises(CourseError, match=r"upload: not an image that can be read|expected an image with pixels"):
+        decode_image(data, "upload")
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_every_suffix_in_the_list_is_read(tmp_path, suffix):
+    kind = {".jpe": "JPEG", ".jfif": "JPEG", ".pgm": "PPM", ".pbm": "PPM"}.get(suffix)
+    Image.fromarray(data.astronaut()[:40, :50]).save(tmp_path / f"x{suffix}", kind)
+    assert np.abs(read_image(tmp_path / f"x{suffix}").astype(int) - data.astronaut()[:40, :50]).mean() < 20
+
+
+def test_a_file_without_end_is_not_read(tmp_path):
+    with open(tmp_path / "x.png", "wb") as file:
+        file.truncate(10**10)
+    with pytest.raises(CourseError, match=r"x\.png: 10,000 MB, expected an image of at most 600 MB"):
+        read_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("shape", [(40, 40_000), (40_000, 40)])
+def test_panoramas_wider_than_opencv_warps(shape):
+    image = np.zeros((*shape, 3), np.uint8)
+    at = shape[1] - 21, shape[0] - 21
+    image[at[1], at[0]] = 255
+    crop = warp(image, crop_matrix(Box.around(at, 24), 32), 32)
+    assert crop.max() > 100 and crop[:, :, 0].sum() == crop.sum() / 3

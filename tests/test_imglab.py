@@ -1,18 +1,23 @@
 """The imglab parser, the splits and the dataset."""
 
+import os
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from toys import template, toy_face, toy_set
 
+from flcourse.data import imglab
 from flcourse.data.augment import Augment
 from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import Face, read_imglab, split_faces, write_imglab
 from flcourse.errors import CourseError
+from flcourse.images import write_image
 from flcourse.points import Box, from01
 
 PARTS_XML = "".join(f"<part name='{i:02d}' x='{10 + i}' y='{20 + i}'/>" for i in range(68))
@@ -171,8 +176,6 @@ def test_images_far_larger_than_the_crop_are_shrunk_without_shift(tmp_path):
     """The region in memory is averaged down; dots drawn on a large image must stay under their points."""
     import cv2
 
-    from flcourse.images import write_image
-
     face = toy_face(tmp_path, 0, np.random.default_rng(0))
     big = np.full((1600, 1600, 3), 255, np.uint8)
     points = (template() * 700 + 800).round()
@@ -194,3 +197,176 @@ def test_a_missing_image_is_named(faces):
     faces[3].path.unlink()
     with pytest.raises(CourseError, match=r"image_0003\.png: No such file"):
         FaceDataset(faces, 32)
+
+
+# --- what strangers send ---
+
+
+PART_30 = "<part name='30' x='40' y='50'/>"
+
+
+def face_xml(part30: str = PART_30, **changes: str) -> str:
+    """A box with one face, with another part 30, or another value of the box's attributes."""
+    box = {"top": "5", "left": "6", "width": "70", "height": "80", "ignore": "0"} | changes
+    attributes = " ".join(f"{name}='{value}'" for name, value in box.items())
+    return f"<box {attributes}>{PARTS_XML.replace(PART_30, part30)}</box>"
+
+
+def part30(name: str = "30", x: str = "40", y: str = "50") -> dict[str, str]:
+    return {"part30": f"<part name='{name}' x='{x}' y='{y}'/>"}
+
+
+HUGE = "9" * 5_000
+NO_NUMBERS = ["1e15", "-1e15", "1e-300", "1e999", HUGE, "٦٧", "1_0", "0x10", "inf", "-Infinity", "NaN", "1,5", "", "-"]
+NO_PARTS = ["٦٧", "1_0", "³", "068", HUGE, "", "-1", "99"]
+REFUSED = {
+    **{f"x={text[:9]}": (face_xml(**part30(x=text)), "<part> has x=") for text in NO_NUMBERS},
+    **{f"left={text[:9]}": (face_xml(left=text), "<box> has left=") for text in NO_NUMBERS},
+    **{f"part {text[:9]}": (face_xml(**part30(name=text)), "part name ") for text in NO_PARTS},
+    **{f"width {text}": (face_xml(width=text), "expected at least 1 x 1") for text in ("0.5", "-3", "0", "1e-9")},
+    "eye corners in one place": (
+        face_xml().replace("<part name='45' x='55' y='65'/>", "<part name='45' x='46.05' y='56.05'/>"),
+        "parts 36 and 45, the outer eye corners, are in one place",
+    ),
+}
+
+
+@pytest.mark.parametrize(("box", "message"), REFUSED.values(), ids=REFUSED)
+def test_numbers_have_bounds(tmp_path, box, message):
+    (tmp_path / "labels.xml").write_text(
+        f"<dataset><images><image file='x.png'>{box}</image></images></dataset>", "utf-8"
+    )
+    with pytest.raises(CourseError, match=message) as caught:
+        read_imglab(tmp_path / "labels.xml")
+    told = str(caught.value)
+    assert "image 1 (x.png)" in told and "\n" not in told and len(told) < 400 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["40", " 40 ", "+40.", "4e1", "40.000", "400e-1", ".4E2", "-3.5"])
+def test_numbers_in_all_plain_forms(tmp_path, text):
+    (face,) = read(tmp_path, IMAGE.format(face_xml(**part30(x=text))))
+    assert face.points[30, 0] == np.float32(text)
+
+
+NAMES = ["/etc/passwd", "../up.png", "a/../../up.png", "..\\up.png", "C:/x.png", "c:x.png", "\\\\server\\share\\x.png"]
+NAMES += ["a&#10;b.png", "a&#9;b.png", "\u202egnp.exe", "x\u0085.png", "n" * 2_000, "/dev/zero", "//x", "a/.."]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_leave_the_folder_or_hide_something(tmp_path, name):
+    text = f"<dataset><images><image file='{name}'>{BOX_XML}</image></images></dataset>"
+    (tmp_path / "labels.xml").write_text(text, "utf-8")
+    with pytest.raises(CourseError, match=r"leaves the XML's folder|control characters|2,000 characters") as caught:
+        read_imglab(tmp_path / "labels.xml")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither")
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_never_opened(tmp_path, kind):
+    path = tmp_path / "x.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    (face,) = read(tmp_path, IMAGE.format(BOX_XML))
+    expected = "x.png: Is a directory" if kind == "folder" else "x.png: a device or a pipe, expected an image"
+    with pytest.raises(CourseError, match=expected):
+        FaceDataset([face], 32)
+    with pytest.raises(CourseError, match=expected.replace("an image", "an imglab XML file")):
+        read_imglab(path)
+
+
+def test_boxes_to_be_ignored_are_left_out_and_counted(tmp_path, capsys):
+    bare = "<box top='1' left='1' width='9' height='9' ignore='1'/>"
+    faces = read(tmp_path, IMAGE.format(bare + face_xml(ignore="1") + face_xml(left="8", ignore="0") + bare))
+    assert [face.box.left for face in faces] == [8]
+    assert capsys.readouterr().err == f"{tmp_path / 'labels.xml'}: 3 boxes with ignore='1' left out\n"
+    with pytest.raises(CourseError, match="no face in it"):
+        read(tmp_path, IMAGE.format(bare))
+
+
+def test_points_far_outside_the_image_are_named(tmp_path):
+    far = face_xml(**part30(x="500"))
+    with pytest.raises(
+        CourseError, match=r"image 1 \(x.png\): point 30 at \(500, 50\) is far outside the image of 90 x 90"
+    ):
+        read(tmp_path, f"<image file='x.png' width='90' height='90'>{far}</image>")
+    assert read(tmp_path, f"<image file='x.png' width='90' height='90'>{face_xml(**part30(x='150'))}</image>")
+    (face,) = read(tmp_path, IMAGE.format(far))  # how large the image is shows when it is read
+    write_image(tmp_path / "x.png", np.zeros((90, 90, 3), np.uint8))
+    with pytest.raises(CourseError, match=r"x.png: point 30 at \(500, 50\) is far outside the image of 90 x 90 px"):
+        FaceDataset([face], 32)
+
+
+def test_sizes_have_limits(tmp_path, monkeypatch):
+    with open(tmp_path / "labels.xml", "wb") as file:
+        file.truncate(imglab.MOST_BYTES + 1)
+    with pytest.raises(CourseError, match=r"labels.xml: 100 MB, expected an imglab XML file of at most 100 MB"):
+        read_imglab(tmp_path / "labels.xml")
+    monkeypatch.setattr(imglab, "_MOST_ELEMENTS", 1000)
+    with pytest.raises(CourseError, match="over 1,000 elements"):
+        read(tmp_path, "<a/>" * 1000)
+    with pytest.raises(CourseError, match="over 1,000 elements"):
+        read(tmp_path, "<a>" * 1000 + "</a>" * 1000)
+
+
+def test_a_tag_of_megabytes_takes_no_time(tmp_path):
+    """Older expats look at a tag from its start again with every piece of it."""
+    start = time.monotonic()
+    with pytest.raises(CourseError, match=r"a name of 20,000,000 characters, expected at most 1,000") as caught:
+        read(tmp_path, f"<image file='{'n' * 20_000_000}'/>")
+    assert time.monotonic() - start < 5 and len(str(caught.value)) < 2_000
+
+
+# --- what a writer writes, its reader reads ---
+
+
+def a_face(file: str, box: Box | None = None, points: np.ndarray | None = None) -> Face:
+    return Face(Path(file), file, box or Box(5, 5, 30, 30), template() * 30 + 20 if points is None else points)
+
+
+@settings(deadline=None)  # disks have their own pace
+@given(st.floats(-900_000, 900_000), st.floats(-900_000, 900_000), st.floats(1, 900_000), st.floats(1, 900_000))
+def test_a_hundredth_of_a_pixel_is_kept_at_any_coordinate(tmp_path_factory, left, top, width, height):
+    xml = tmp_path_factory.mktemp("xml") / "x.xml"
+    write_imglab(xml, [a_face("x.png", Box(left, top, width, height))])
+    assert np.allclose(read_imglab(xml)[0].box, (left, top, width, height), rtol=0, atol=0.006)
+
+
+@settings(deadline=None)  # disks have their own pace
+@given(st.text(max_size=40), st.text(max_size=10), st.integers(0, 6))
+@example("a\\b.png", "faces & <more>", 0)
+@example("a\x01.png", "\ud800", 0)
+@example("\ud800.png", "", 0)
+@example("\uffff.png", "\uffff", 0)
+@example("' \" &amp; <x>.png", "]]>", 0)
+def test_whatever_is_written_is_read_or_nothing_is_replaced(tmp_path_factory, file, name, odd):
+    xml = tmp_path_factory.mktemp("xml") / "x.xml"
+    write_imglab(xml, [a_face("good.png")])
+    before = xml.read_bytes()
+    values = (None, np.nan, np.inf, 1e15, -1e7, 1e-300, 0.005)
+    points = template() * 30 + 20
+    if values[odd] is not None:
+        points[7, 0] = values[odd]
+    try:
+        write_imglab(xml, [a_face("good.png"), a_face(file, points=points)], name)
+    except CourseError as error:
+        assert str(xml) in str(error) and "\n" not in str(error)
+        assert xml.read_bytes() == before
+    else:
+        assert [face.file for face in read_imglab(xml)] == (["good.png", file] if file != "good.png" else [file] * 2)
+    assert os.listdir(xml.parent) == ["x.xml"]
+
+
+UNREADABLE = [[], [a_face("x.png", Box(0, 0, 0.4, 9))], [a_face("x.png", points=np.zeros((67, 2)))]]
+
+
+@pytest.mark.parametrize("faces", UNREADABLE)
+def test_what_could_not_be_read_is_not_written(tmp_path, faces):
+    write_imglab(tmp_path / "x.xml", [a_face("good.png")])
+    with pytest.raises(CourseError, match=r"x\.xml"):
+        write_imglab(tmp_path / "x.xml", faces)
+    assert read_imglab(tmp_path / "x.xml")[0].file == "good.png"

@@ -9,12 +9,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from flcourse import metrics
-from flcourse.data.imglab import Face, read_imglab
+from flcourse.data.imglab import Face, read_face_image, read_imglab
 from flcourse.errors import CourseError
 from flcourse.face.detect import Detector, best_match, fit_box_map, open_detector
 from flcourse.face.draw import close_up
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks, Network, OnnxNetwork
-from flcourse.images import read_image, write_image
+from flcourse.images import write_image
 from flcourse.points import Box, BoxMap, face_box, tight_box
 
 BOX_SOURCES = ("file", "tight", "yunet", "ssd", "haar")
@@ -53,7 +53,7 @@ def predict(
     found: list[FaceLandmarks] = []
     seconds = 0.0
     for face in tqdm(faces, desc=f"{boxes} boxes", unit="face", disable=not progress):
-        image = read_image(face.path)
+        image = read_face_image(face)
         start = time.perf_counter()
         if boxes == "file":
             box = face.box
@@ -121,7 +121,7 @@ def write_gallery(folder: Path, faces: Sequence[Face], found: Sequence[FaceLandm
 
 def _tile(face: Face, found: FaceLandmarks, error: float, size: int = 240) -> np.ndarray:
     """One face of a sheet, labelled with its error in percent of the eye distance."""
-    crop = close_up(read_image(face.path), found, size)
+    crop = close_up(read_face_image(face), found, size)
     cv2.putText(crop, f"{error:.2f} %", (6, size - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
     cv2.putText(crop, f"{error:.2f} %", (6, size - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     return crop
@@ -139,7 +139,7 @@ def fit_boxes(xml: Path, sources: Sequence[str], progress: bool = True) -> dict[
         detector = None if source == "tight" else open_detector(source)
         pairs = []
         for face in tqdm(faces, desc=source, unit="face", disable=not progress):
-            own = tight_box(face.points) if detector is None else detected_box(detector, read_image(face.path), face)
+            own = tight_box(face.points) if detector is None else detected_box(detector, read_face_image(face), face)
             if own:
                 pairs.append((own, face.box))
         if not pairs:

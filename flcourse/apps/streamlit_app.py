@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import streamlit as st
-from PIL import Image
 
 from flcourse.apps.app import UPLOAD_MB
 from flcourse.apps.inputs import unique_stems
@@ -29,10 +28,9 @@ from flcourse.face.draw import close_up, draw_faces
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks
 from flcourse.face.measure import expression_meters, expression_word, head_pose, measure
 from flcourse.files import find_file
-from flcourse.images import decode_image, shrink, to_input, warp
+from flcourse.images import decode_image, image_format, most_megapixels, shrink, to_input, warp
 from flcourse.points import Box, apply, crop_matrix
 
-MEGAPIXELS = 64  # of an image at most: phones take 48 to 50; an image of 64 takes about 1 GB of memory on its way
 FORMATS = {"PNG": ("png",), "JPEG": ("jpg", "jpeg"), "WebP": ("webp",)}
 SUFFIXES = [suffix for suffixes in FORMATS.values() for suffix in suffixes]  # as the uploader lists them, too
 COLUMNS, TILE_SIDE = 4, 360  # of the grid of several images; px, the long side of a tile's image
@@ -78,22 +76,9 @@ def open_landmarker(weights: str, detector: str, threshold: float | None) -> Fac
 
 
 def load(data: bytes, name: str) -> np.ndarray:
-    """An upload as an upright (H, W, 3) RGB image. Raises `CourseError` where it is none, or a huge one.
-
-    A few kilobytes can unpack to gigabytes, so the size is read from the header before anything is decoded.
-    """
-    if not data:
-        raise CourseError(f"{name}: the file is empty, expected an image (PNG, JPEG or WebP)")
-    try:
-        with Image.open(io.BytesIO(data), formats=[*FORMATS]) as header:
-            width, height = header.size
-    except Image.DecompressionBombError as error:
-        raise CourseError(f"{name}: far more than {MEGAPIXELS} megapixels; make it smaller") from error
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
-        raise CourseError(f"{name}: damaged, or not a PNG, JPEG or WebP image; try another file") from error
-    if width * height > MEGAPIXELS * 1e6:
-        size = f"{width} × {height} px, {width * height / 1e6:.0f} megapixels"
-        raise CourseError(f"{name}: {size}, expected at most {MEGAPIXELS}; make it smaller")
+    """An upload as an upright (H, W, 3) RGB image. Raises `CourseError` where it is none, or a huge one."""
+    if data and image_format(data) not in FORMATS:
+        raise CourseError(f"{name}: damaged, or not a PNG, JPEG or WebP image; try another file")
     return decode_image(data, name)
 
 
@@ -350,7 +335,8 @@ def images_in() -> list[Upload]:
     if way == CAMERA:
         return camera()
     files = st.file_uploader(
-        f"One or several images: {', '.join(SUFFIXES).upper()}; up to {UPLOAD_MB} MB and {MEGAPIXELS} megapixels each",
+        f"One or several images: {', '.join(SUFFIXES).upper()}; "
+        f"up to {UPLOAD_MB} MB and {most_megapixels():g} megapixels each",
         type=SUFFIXES,
         accept_multiple_files=True,
     )

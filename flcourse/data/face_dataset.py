@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from flcourse.data.augment import NO_AUGMENT, Augment, augment_crop, draw_matrix
 from flcourse.data.epoch_dataset import EpochDataset
-from flcourse.data.imglab import Face
+from flcourse.data.imglab import Face, check_inside
 from flcourse.images import read_image, shrink_region, to_input, warp
 from flcourse.points import compose, move_points, to01
 
@@ -19,7 +19,7 @@ CONTEXT = 0.75
 class FaceDataset(EpochDataset):
     """Crops and points of faces, for a `DataLoader`.
 
-    `dataset[epoch, index]`, or `dataset[index]` for epoch 0, is `(crop, points01)`, a (1, size, size) float32 tensor,
+    `dataset[epoch, index]`, or `dataset[index]` for epoch 0, is `(crop, points01)`: a (1, size, size) float32 tensor,
     grey in [-1, 1], and a (68, 2) float32 tensor, normalised to the crop. Points outside the crop keep their true
     coordinates, below 0 or above 1.
 
@@ -38,6 +38,7 @@ class FaceDataset(EpochDataset):
         for face in tqdm(self.faces, desc="reading faces", unit="face", disable=not progress):
             if face.path != last_path:  # several faces of one image stand together in the XML
                 last_path, image = face.path, read_image(face.path)
+            check_inside(face, image.shape[1::-1], str(face.path))
             low = np.subtract(face.box.centre, (0.5 + CONTEXT) * face.box.side)
             k = max(1, int(face.box.side / size))
             self._regions.append(shrink_region(image, low, low + (1 + 2 * CONTEXT) * face.box.side, k))

@@ -17,9 +17,9 @@ from tqdm.auto import tqdm
 from flcourse import metrics
 from flcourse.data.augment import NO_AUGMENT, Augment
 from flcourse.data.face_dataset import FaceDataset
-from flcourse.data.imglab import Face, split_faces
+from flcourse.data.imglab import Face, read_face_image, split_faces
 from flcourse.errors import CourseError
-from flcourse.images import read_image, to_input, warp
+from flcourse.images import to_input, warp
 from flcourse.points import Box, crop_matrix
 from flcourse.training.losses import measure_points
 from flcourse.training.nets import Calibration, Landmarks, Xception, log_spread
@@ -135,7 +135,7 @@ def try_out(network: Xception, faces: Sequence[Face], size: int, seed: int = 0, 
 
 def non_face(face: Face, size: int, rng: np.random.Generator) -> Tensor:
     """A random piece of a face's image, as a network's input, that shows no whole face: a cheek, a collar, a wall."""
-    image = read_image(face.path)
+    image = read_face_image(face)
     height, width = image.shape[:2]
     while True:
         side = face.box.side * np.exp(rng.uniform(np.log(0.15), np.log(0.8)))
