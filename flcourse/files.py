@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,7 +31,7 @@ _cleaned: set[Path] = set()  # folders this process has looked through
 _cleaning = threading.Lock()
 
 
-def read_bytes(path: str | os.PathLike, expected: str, most: int) -> bytes:
+def read_bytes(path: str | os.PathLike[str], expected: str, most: int) -> bytes:
     """The bytes of a file. Raises `CourseError` naming it where it has over `most` bytes, or is none.
 
     A pipe or device is not opened, which could wait or go on for ever; `expected` is the error's word for the file.
@@ -49,7 +49,7 @@ def read_bytes(path: str | os.PathLike, expected: str, most: int) -> bytes:
         raise CourseError(f"{path}: {getattr(error, 'strerror', None) or error}, expected {expected}") from error
 
 
-def atomic_write(path: str | os.PathLike, data: bytes | str, *, durable: bool = True) -> None:
+def atomic_write(path: str | os.PathLike[str], data: bytes | str, *, durable: bool = True) -> None:
     """Write a file under a temporary name beside it and rename it, so that no reader ever sees half of it.
 
     `durable` waits until the disk has it (12 ms for a small file), so that a power cut cannot leave an empty file under
@@ -78,7 +78,7 @@ def atomic_write(path: str | os.PathLike, data: bytes | str, *, durable: bool = 
 
 
 @contextmanager
-def work_folder(name: str, folder: str | os.PathLike | None = None) -> Iterator[Path]:
+def work_folder(name: str, folder: str | os.PathLike[str] | None = None) -> Generator[Path, None, None]:
     """A new folder for things in the making, below `folder` (default: the system's temporary one), removed at the end.
 
     What killed processes left of theirs is removed first. Raises OSError.
@@ -127,7 +127,7 @@ def remove_abandoned(folder: Path) -> None:
                         os.unlink(entry.path)
 
 
-def _abandoned(entry: os.DirEntry, process: int) -> bool:
+def _abandoned(entry: os.DirEntry[str], process: int) -> bool:
     """Whether nobody works on a part any more; in doubt somebody does."""
     status = entry.stat(follow_symlinks=False)
     age = time.time() - status.st_mtime
@@ -236,7 +236,7 @@ def _cache_folder() -> Path:
     return Path(base) / "flcourse"
 
 
-def find_file(relative: str | os.PathLike) -> Path | None:
+def find_file(relative: str | os.PathLike[str]) -> Path | None:
     """The file or folder of this relative name in the first data folder that has it, or None.
 
     Raises `CourseError` where a data folder, or one in it, may not be looked into.
@@ -270,4 +270,4 @@ def download_folder() -> Path:
                     _told.add(folders[0])
                     print(f"{folders[0]} (FLCOURSE_DATA) cannot be written; new data go to {folder}", file=sys.stderr)
                 return folder
-    raise CourseError(f"{folder}: cannot be written; set FLCOURSE_DATA to a folder that can, for downloads")
+    raise CourseError(f"{folders[-1]}: cannot be written; set FLCOURSE_DATA to a folder that can, for downloads")

@@ -111,7 +111,7 @@ def most_megapixels(given: float | None = None) -> float:
     return value
 
 
-def read_image(path: str | os.PathLike, megapixels: float | None = None) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], megapixels: float | None = None) -> np.ndarray:
     """Read an image file to `(H, W, 3)` uint8 RGB, upright. Raises `CourseError` naming the file; see `decode_image`.
 
     The bytes are read by Python, because OpenCV's own reader fails on non-ASCII paths on Windows.
@@ -119,7 +119,7 @@ def read_image(path: str | os.PathLike, megapixels: float | None = None) -> np.n
     return decode_image(read_bytes(path, "an image", _MOST_BYTES), str(path), megapixels)
 
 
-def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
+def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Write an `(H, W, 3)` RGB or `(H, W)` grey uint8 image; the suffix chooses the format; the write is atomic."""
     path = Path(path)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
@@ -211,7 +211,8 @@ def centre_digit(image: np.ndarray) -> np.ndarray:
     # Averaging over areas is right for shrinking; growing wants interpolation, or pixels become blocks.
     digit = cv2.resize(digit, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     digit = digit.clip(0, 255)
-    y, x = (np.average(np.arange(n), weights=digit.sum(axis=1 - i)) for i, n in enumerate(digit.shape))
+    rows, columns = digit.sum(axis=1), digit.sum(axis=0)
+    y, x = (float(np.average(np.arange(len(weights)), weights=weights)) for weights in (rows, columns))
     middle = (MNIST_SIZE - 1) / 2
     top = int(np.clip(round(middle - y), 0, MNIST_SIZE - height))
     left = int(np.clip(round(middle - x), 0, MNIST_SIZE - width))

@@ -14,7 +14,7 @@ ACCEPT = 0.2  # the confidence from which an answer counts as a face, unless its
 
 def accuracy(predicted: np.ndarray, classes: np.ndarray) -> float:
     """The percentage of `predicted` class indices (N,) that equal the true `classes` (N,)."""
-    return 100 * float(np.mean(np.asarray(predicted) == np.asarray(classes)))
+    return 100 * float(np.mean(np.equal(predicted, classes)))
 
 
 def eye_distance(points: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -107,11 +108,12 @@ def digits() -> ImageSet:
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
+    from sklearn.utils import Bunch
 
-    found = load_digits()
+    found = cast(Bunch, load_digits())
     x = np.stack([centre_digit(image * (255 / 16)) for image in found.images])
     split = train_test_split(x, found.target.astype(np.int64), test_size=297, stratify=found.target, random_state=0)
-    train_x, test_x, train_y, test_y = split
+    train_x, test_x, train_y, test_y = map(np.asarray, split)
     return ImageSet("scikit-learn's digits", _DIGITS, train_x, train_y, test_x, test_y, stand_in=True)
 
 
@@ -205,7 +207,8 @@ def _fetch_files_mnist(folder: Path, names: set[str]) -> None:
 def _cifar10_source() -> _Source:
     from torchvision.datasets import CIFAR10
 
-    md5 = dict([*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])])
+    md5 = {name: md5 for name, md5 in (*CIFAR10.train_list, *CIFAR10.test_list)}
+    md5[CIFAR10.meta["filename"]] = CIFAR10.meta["md5"]
     return _Source(CIFAR10.base_folder, md5, _fetch_files_cifar10)
 
 
@@ -218,8 +221,8 @@ def _fetch_files_cifar10(folder: Path, names: set[str]) -> None:
         # Only the bytes of the files we know are taken; no name, link or mode of the archive's reaches the disk.
         for member in archive:
             name = member.name.removeprefix(f"{folder.name}/")
-            if name in names and member.isreg():
-                _write_verified(folder / name, archive.extractfile(member).read(), md5[name])
+            if name in names and member.isreg() and (file := archive.extractfile(member)):
+                _write_verified(folder / name, file.read(), md5[name])
 
 
 def _write_verified(path: Path, data: bytes, md5: str) -> None:

@@ -65,7 +65,8 @@ def draw_face(
     drawn = _random_expression(building)
     expression = drawn if expression is None else expression
     turns = [float(np.clip(building.normal(0, deviation), -limit, limit)) for deviation, limit in POSES]
-    pose = tuple(float(t if given is None else given) for t, given in zip(turns, (yaw, pitch, roll), strict=True))
+    turns = [float(t if given is None else given) for t, given in zip(turns, (yaw, pitch, roll), strict=True)]
+    pose = (turns[0], turns[1], turns[2])
 
     points = shape.express(points, expression)
     vertices = shape.skin_vertices(points)
@@ -182,7 +183,7 @@ def _background(size: int, rng: np.random.Generator) -> np.ndarray:
         cut = cut[..., ::-1]
     gain = np.exp(rng.normal(0, 0.25)) * rng.normal(1, 0.08, 3) / 255
     image = cv2.resize(np.ascontiguousarray(cut), (size, size), interpolation=cv2.INTER_LINEAR)
-    return cv2.multiply(image, (*gain.tolist(), 0.0), dtype=cv2.CV_32F)
+    return cv2.multiply(image, np.array([*gain.tolist(), 0.0]), dtype=cv2.CV_32F)
 
 
 def _painted_wall(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -198,8 +199,9 @@ def _painted_wall(size: int, rng: np.random.Generator) -> np.ndarray:
     mix = np.clip(mix, 0, 1)
     image = tinted(1 - mix, one) + tinted(mix, two)
     for _ in range(rng.integers(0, 14) if rng.random() < 0.75 else 0):
-        at, radii = rng.uniform(0, side, 2), np.exp(rng.uniform(np.log(0.01), np.log(0.5), 2)) * side
-        shape = np.round(ellipse(at, *radii, rng.uniform(0, 3), 2 if rng.random() < 0.5 else 12) * 16).astype(np.int32)
+        at, (wide, high) = rng.uniform(0, side, 2), np.exp(rng.uniform(np.log(0.01), np.log(0.5), 2)) * side
+        shape = ellipse(at, wide, high, rng.uniform(0, 3), 2 if rng.random() < 0.5 else 12)
+        shape = np.round(shape * 16).astype(np.int32)
         colour = np.clip(rng.random() + rng.normal(0, 0.12, 3), 0, 1).tolist()
         cv2.fillPoly(image, [shape], colour, cv2.LINE_8, 4)
     if rng.random() < 0.25:  # a striped or barred wall
@@ -218,7 +220,7 @@ def _photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     u = rng.random(8).tolist()
     middle = float(image[size // 4 : -size // 4 : 2, size // 4 : -size // 4 : 2].mean())
     gain = min(max(rng.uniform(0.3, 0.68) / (middle + 1e-3), 0.5), 2.2)
-    image = cv2.multiply(image, (*(255 * gain * rng.normal(1, 0.04, 3)).tolist(), 0.0))
+    image = cv2.multiply(image, np.array([*(255 * gain * rng.normal(1, 0.04, 3)).tolist(), 0.0]))
     image = cv2.convertScaleAbs(image)  # rounded, at most 255
     # Contrast, then the levels of a hazy or faded image.
     curve = np.linspace(0, 1, 256) ** np.exp(rng.normal(0, 0.2))
@@ -243,5 +245,5 @@ def _photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         image = cv2.add(image, spread(grain), dtype=cv2.CV_8U)
     if u[6] < 0.25:  # compression; the order of the colours makes no difference to it that matters
         data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(30 + 65 * u[7])])[1]
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     return image

@@ -89,11 +89,11 @@ def _down(points: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 class Measures(NamedTuple):
     """The five measures that expressions are read from, of one face or an array of each."""
 
-    eyes: float  # `eye_openness`, mean of both
-    mouth: float  # `mouth_openness`
-    width: float  # `mouth_width`
-    lift: float  # `corner_lift`
-    brows: float  # `brow_height`
+    eyes: float | np.ndarray  # `eye_openness`, mean of both
+    mouth: float | np.ndarray  # `mouth_openness`
+    width: float | np.ndarray  # `mouth_width`
+    lift: float | np.ndarray  # `corner_lift`
+    brows: float | np.ndarray  # `brow_height`
 
 
 def measure(points: np.ndarray) -> Measures:
@@ -173,8 +173,8 @@ def head_pose(points: np.ndarray, size: tuple[int, int], focal: float | None = N
     yaw = np.arctan2(-rotation[2, 0], rotation[2, 2])
     pitch = np.arcsin(np.clip(rotation[2, 1], -1, 1))
     roll = np.arctan2(rotation[0, 1], rotation[1, 1])
-    angles = (float(angle) for angle in np.rad2deg([yaw, pitch, roll]))
-    return HeadPose(*angles, rotation, _FLIP @ np.ravel(translation), focal, centre)
+    yaw, pitch, roll = (float(angle) for angle in np.rad2deg([yaw, pitch, roll]))
+    return HeadPose(yaw, pitch, roll, rotation, _FLIP @ np.ravel(translation), focal, centre)
 
 
 def _checked(points: np.ndarray) -> np.ndarray:
@@ -216,9 +216,9 @@ class Meters(NamedTuple):
     """How strong each part of an expression is, 0 to 1."""
 
     smile: float
-    brows: float  # raised
-    mouth: float  # open
-    eyes: float  # open; 1: as far as on the calm face
+    brows: float | np.ndarray  # raised
+    mouth: float | np.ndarray  # open
+    eyes: float | np.ndarray  # open; 1: as far as on the calm face
 
 
 # How far the measures of a calm face rise until a meter is full.

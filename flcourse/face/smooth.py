@@ -2,6 +2,8 @@
 
 import numpy as np
 
+Value = np.ndarray | np.number  # what is smoothed: one number or an array of them, real or complex
+
 
 class OneEuro:
     """The One-Euro filter (Casiez, Roussel and Vogel, CHI 2012) for a number or an array, real or complex.
@@ -12,20 +14,21 @@ class OneEuro:
 
     def __init__(self, least: float, beta: float, speed_cutoff: float) -> None:
         self.least, self.beta, self.speed_cutoff = least, beta, speed_cutoff
-        self.value = self._last = None
+        self.value: Value | None = None
+        self._last: Value | None = None
         self._speed = 0.0
 
-    def __call__(self, value: np.ndarray | complex, seconds: float, unit: float = 1.0) -> np.ndarray | complex:
+    def __call__(self, value: Value, seconds: float, unit: float = 1.0) -> Value:
         """The smoothed value, `seconds` after the last; speeds count in `unit`s a second."""
-        if self.value is None:
-            self.value = self._last = value
+        smooth, last, self._last = self.value, self._last, value
+        if smooth is None or last is None:
+            self.value = value
             return value
-        change = (value - self._last) / (seconds * unit)
-        self._last = value
+        change = (value - last) / (seconds * unit)
         self._speed = self._speed + _share(self.speed_cutoff, seconds) * (change - self._speed)
         cutoff = self.least + self.beta * np.abs(self._speed)
-        self.value = self.value + _share(cutoff, seconds) * (value - self.value)
-        return self.value
+        self.value = smooth = smooth + _share(cutoff, seconds) * (value - smooth)
+        return smooth
 
 
 def _share(cutoff: np.ndarray | float, seconds: float) -> np.ndarray | float:
@@ -60,7 +63,7 @@ class FaceSmoother:
         if shape is None:
             shape = centred / np.sqrt(np.mean(np.abs(centred) ** 2))
         turn = np.vdot(shape, centred) / np.vdot(shape, shape).real  # least squares: size and turn
-        size = abs(turn)
+        size = float(np.abs(turn))
         shape = self._shape(centred / turn, seconds)
-        smooth = self._place(place, seconds, size) + self._turn(turn, seconds, size) * shape
+        smooth = np.asarray(self._place(place, seconds, size) + self._turn(turn, seconds, size) * shape)
         return smooth[:, None].view(np.float64).astype(np.float32)

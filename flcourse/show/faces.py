@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from flcourse.data.augment import Augment
 from flcourse.data.face_dataset import FaceDataset
@@ -100,8 +101,8 @@ def number_directions(points: np.ndarray) -> np.ndarray:
 
 def _show(ax: Axes, image: np.ndarray, points: np.ndarray | None, inches: float, numbers: bool = False) -> None:
     """An image, and its points where there are any, in axes `inches` wide."""
-    limits = {"vmin": 0, "vmax": 255} if image.dtype == np.uint8 else {}  # a dark grey image stays dark
-    ax.imshow(image, cmap="gray", **limits)
+    low, high = (0, 255) if image.dtype == np.uint8 else (None, None)  # a dark grey image stays dark
+    ax.imshow(image, cmap="gray", vmin=low, vmax=high)
     ax.axis("off")
     if points is not None:
         plot_points(ax, points, inches, numbers)
@@ -130,8 +131,8 @@ def face_gallery(
     tallest = max(image.shape[0] / image.shape[1] for image in images)
     gap = 0.06
     row = size * tallest + gap + 0.17 * lines  # inches
-    figure = Figure(figsize=((size + gap) * columns, row * rows), layout="constrained")
-    figure.get_layout_engine().set(w_pad=gap / 2, h_pad=gap / 2, wspace=0, hspace=0)
+    layout = ConstrainedLayoutEngine(w_pad=gap / 2, h_pad=gap / 2, wspace=0, hspace=0)
+    figure = Figure(figsize=((size + gap) * columns, row * rows), layout=layout)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in axes[len(images) :]:
         ax.axis("off")

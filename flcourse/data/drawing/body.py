@@ -144,6 +144,7 @@ def head(s: Scene, rng: np.random.Generator) -> None:
     attributes += [turned[:, 2:]] if s.turned else []
     attributes = np.concatenate(attributes, axis=1)
     drawn = rasterise(s.canvas.size, s.camera.project(vertices), turned[:, 2], mesh.quads, attributes)
+    assert drawn is not None, "the camera is framed on this head"
     where, cover, (x, y, lamp, sky, *depth) = drawn
     maps = skin.read_maps(x, y)
     strengths = zip(light.lamp.tolist(), light.sky.tolist(), strict=True)

@@ -57,8 +57,8 @@ class Canvas:
         """Paint a colour, (3,) or (h, w, 3), through a mask (h, w)."""
         part = self.image[where]
         if np.ndim(colour) == 1:
-            colour = (*np.asarray(colour).tolist(), 0.0)  # OpenCV takes four channels
-            change = cv2.multiply(self.light[where], colour) - part if lit else cv2.subtract(colour, part)
+            four = np.array([*np.asarray(colour).tolist(), 0.0])  # OpenCV takes four channels
+            change = cv2.multiply(self.light[where], four) - part if lit else cv2.subtract(four, part)
         else:
             change = self.light[where] * colour - part if lit else colour - part
         change *= spread(mask)
@@ -75,7 +75,7 @@ class Canvas:
         texture: float = 0.0,
         rng: np.random.Generator | None = None,
     ) -> None:
-        """Paint a polygon. `within` is an image-sized mask that limits them; `texture` varies the opacity by noise."""
+        """Paint a polygon. `within` is an image-sized mask that limits it; `texture` varies the opacity, with `rng`."""
         covered = self.cover(shape, blur) if opacity > _UNSEEN else None
         if covered is None:
             return
@@ -84,7 +84,7 @@ class Canvas:
             mask *= np.float32(opacity)
         if within is not None:
             mask *= within[where]
-        if texture:
+        if texture and rng is not None:
             mask *= np.clip(1 + texture * noise(rng, mask.shape, rng.uniform(0.8, 2.0)), 0, 1)
         self.blend(where, mask, colour, lit)
 

@@ -137,7 +137,7 @@ class Light:
         side = self.side_strength * np.maximum(normal @ self.side, 0)
         return np.stack([lamp, 0.75 - 0.25 * normal[:, 1] + side], axis=1)
 
-    def on(self, normal: tuple[float, float, float]) -> np.ndarray:
+    def on(self, normal: np.ndarray | tuple[float, float, float]) -> np.ndarray:
         """The light's colour (3,) on a surface of one unit normal."""
         return (self.falls(np.array([normal])) @ np.stack([self.lamp, self.sky]))[0]
 
@@ -173,7 +173,7 @@ class Scene:
         # The shoulders follow the head's turns in part.
         self.body = replace(self.camera, rotation=rotation_matrix(*(0.45 * turn for turn in self.pose)))
 
-    def at(self, *points: tuple[float, float, float]) -> np.ndarray:
+    def at(self, *points: np.ndarray | tuple[float, float, float]) -> np.ndarray:
         """Places of the head frame (n, 3) in image pixels (n, 2)."""
         return self.camera.project(np.array(points, float))
 
