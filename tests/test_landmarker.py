@@ -31,7 +31,7 @@ def network_bytes(
     calibrated: bool = True,
     metadata: dict | None = None,
 ) -> bytes:
-    """A network that answers `points01` for every crop, and, `calibrated`, the crop's mean grey as its confidence."""
+    """A network that answers `points01` for every crop; `calibrated`, its confidence is the crop's grey, 0 to 1."""
     constant = numpy_helper.from_array(points01[None].astype(np.float16 if half else np.float32), "constant")
     nodes = [helper.make_node("Cast", ["constant"], ["points"], to=TensorProto.FLOAT)]
     nodes += [
@@ -41,7 +41,8 @@ def network_bytes(
         helper.make_node("Unsqueeze", ["mean2", "axis"], ["mean4"]),
         helper.make_node("Mul", ["mean4", "zero"], ["zeros"]),
         helper.make_node("Add", ["zeros", "points"], ["points01"]),
-        helper.make_node("Identity", ["mean"], ["confidence"]),
+        helper.make_node("Mul", ["mean", "half"], ["grey"]),  # crops are in [-1, 1]
+        helper.make_node("Add", ["grey", "half"], ["confidence"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -55,6 +56,7 @@ def network_bytes(
             constant,
             numpy_helper.from_array(np.array([2]), "axis"),
             numpy_helper.from_array(np.zeros(1, np.float32), "zero"),
+            numpy_helper.from_array(np.full(1, 0.5, np.float32), "half"),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
@@ -91,7 +93,7 @@ def test_several_boxes_are_cropped_each_for_itself(landmarker):
     image[:, 100:] = 255
     boxes = [Box.around((50, 50), 30), Box.around((150, 50), 30)]
     dark, bright = landmarker.at(image, boxes, scores=[0.25, 0.5])
-    assert (dark.confidence, bright.confidence) == (pytest.approx(-1), pytest.approx(1))
+    assert (dark.confidence, bright.confidence) == (pytest.approx(0), pytest.approx(1))
     assert (dark.score, bright.score) == (0.25, 0.5) and [dark.box, bright.box] == boxes
     assert np.allclose(bright.points - dark.points, (100, 0), atol=1e-3)
     assert landmarker.at(image, []) == []

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,10 +17,12 @@ from toys import toy_set
 
 from flcourse.data.epoch_dataset import EpochDataset
 from flcourse.errors import CourseError
+from flcourse.training import devices, session
 from flcourse.training import loop as train
+from flcourse.training.config import Config, epoch_batches
 from flcourse.training.devices import Device, memory_format
-from flcourse.training.loop import Config, epoch_batches, epochs_in, evaluate, fit
-from flcourse.training.losses import classification
+from flcourse.training.loop import evaluate, fit
+from flcourse.training.losses import Task, classification
 
 TASK = classification()
 CPU = Device(torch.device("cpu"))
@@ -270,12 +273,189 @@ def test_label_smoothing_wants_less_certainty():
     assert classification().measures(logits, right)["accuracy"].tolist() == [100]
 
 
-def test_epochs_in_counts_steps_and_evaluation_and_leaves_the_model_alone(monkeypatch):
-    ticks = iter(range(1000))
-    monkeypatch.setattr(train.time, "perf_counter", lambda: next(ticks))  # every batch takes a second, so does a look
+# --- by the clock
+
+
+class Machine:
+    """A clock that goes on with every batch, trained on or evaluated: a machine of known speed."""
+
+    def __init__(self, seconds_a_batch: float) -> None:
+        self.now, self.seconds_a_batch, self.batches = 0.0, seconds_a_batch, 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def task(self) -> Task:
+        def loss(output, target):
+            self.now += self.seconds_a_batch
+            self.batches += 1
+            return TASK.loss(output, target)
+
+        return TASK._replace(loss=loss)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    machine = Machine(1.0)
+    monkeypatch.setattr(session, "time", machine)
+    monkeypatch.setattr(train, "time", machine)
+    return machine
+
+
+MINUTE = Config(batch_size=16, lr=0.02, schedule="one_cycle", ema=0.9, minutes=1)  # 12 steps an epoch, 7 an evaluation
+
+
+def timed(machine, out=None, config=MINUTE, **options) -> tuple[nn.Module, list[dict]]:
     model = network()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    config = Config(batch_size=16)  # 12 steps an epoch; 64 of 100 validation examples are looked at in a second
-    assert epochs_in(60, model, TASK, TRAIN, VAL, config, CPU) == int(60 / (12 + 100 / 64)) == 4
-    assert epochs_in(0, model, TASK, TRAIN, VAL, config, CPU) == 1
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    return model, fit(model, machine.task(), TRAIN, VAL, config, out, progress=False, **options)
+
+
+@pytest.mark.parametrize("minutes", [0.3, 0.5, 0.8, 1, 1.7, 3])
+def test_the_minutes_given_are_used(machine, minutes):
+    _, history = timed(machine, config=replace(MINUTE, minutes=minutes))
+    assert 60 * minutes - 1.25 * 7 <= machine.now <= 60 * minutes + 2  # but for what no second evaluation fits into
+    assert history[-1]["lr"] < 0.4 * MINUTE.lr  # the schedule came to its end, or nearly
+
+
+def test_in_no_time_there_is_one_step_and_its_evaluation(machine):
+    _, history = timed(machine, config=replace(MINUTE, minutes=0.01))
+    assert len(history) == 1 and machine.batches == 3 + 1 + 7
+
+
+@pytest.mark.parametrize("slower", [2, 5, 20])
+def test_a_machine_that_becomes_busy_costs_steps_not_minutes(machine, slower):
+    def becomes_busy(loss):
+        if machine.now > 15:
+            machine.seconds_a_batch = slower
+
+    _, history = timed(machine, config=replace(MINUTE, minutes=5), on_batch=becomes_busy)
+    assert machine.now < 300 * 4 / 3 and (slower > 5 or machine.now > 300 * 2 / 3)
+    assert history[-1]["lr"] < 0.1 * MINUTE.lr
+
+
+def test_a_machine_that_becomes_idle_makes_more_steps(machine):
+    def becomes_idle(loss):
+        if machine.now > 15:
+            machine.seconds_a_batch = 0.1
+
+    timed(machine, on_batch=becomes_idle)
+    assert machine.now == pytest.approx(60, abs=2) and machine.batches > 300
+
+
+@pytest.mark.parametrize("batches", [1, 12, 17, 30])
+def test_stopped_and_resumed_by_the_clock_equals_never_stopped(machine, tmp_path, batches):
+    whole, history = timed(machine, tmp_path / "whole")
+    machine.now = 0
+    left = iter(range(batches - 1))
+    timed(machine, tmp_path / "parts", stop=lambda: next(left, None) is None)
+    machine.now += 1000  # the pause does not count
+    again, history_again = timed(machine, tmp_path / "parts", resume=True)
+    assert same(whole.state_dict(), again.state_dict())
+    assert history == history_again
+    _, over = timed(machine, tmp_path / "parts", resume=True)  # what is over stays over
+    assert over == history
+
+
+def test_minutes_are_checked():
+    for minutes in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(CourseError, match=r"minutes=.*expected more than 0"):
+            Config(minutes=minutes)
+    with pytest.raises(CourseError, match="give epochs under torchrun"):
+        fit(network(), TASK, TRAIN, VAL, MINUTE, device=Device(torch.device("cpu"), 0, 2))
+
+
+def test_one_cycle_is_pytorchs():
+    steps = 1000
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    oracle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=steps + 1, pct_start=0.101)
+    config = Config(lr=0.02, schedule="one_cycle")
+    for step in range(steps):
+        assert config.rate(step / steps) == pytest.approx(optimizer.param_groups[0]["lr"], rel=0.02, abs=1e-6)
+        optimizer.step()
+        oracle.step()
+
+
+# --- what ends a training, and what does not
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither signal")
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
+def test_signals_keep_a_checkpoint_and_the_handlers_of_others(tmp_path, number):
+    number = getattr(signal, number)
+    others = signal.getsignal(number)
+
+    def on_batch(loss):
+        if not (tmp_path / "last.pt").exists():
+            os.kill(os.getpid(), number)
+
+    _, history = run(tmp_path, on_batch=on_batch)
+    assert history == [] and torch.load(tmp_path / "last.pt", weights_only=True)["batch"] == 1
+    assert signal.getsignal(number) == others
+    whole, _ = run()
+    again, _ = run(tmp_path, resume=True)
+    assert same(whole.state_dict(), again.state_dict())
+
+
+def test_two_trainings_in_one_folder_are_one_too_many(tmp_path):
+    refused = []
+
+    def second(loss):
+        if not refused:
+            with pytest.raises(CourseError, match="another training is writing there") as caught:
+                run(tmp_path)
+            refused.append(str(caught.value))
+
+    _, history = run(tmp_path, on_batch=second)
+    assert len(history) == CONFIG.epochs and str(tmp_path) in refused[0] and "\n" not in refused[0]
+    run(tmp_path)  # and afterwards it is free
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CourseError, match=r"file.*expected a folder to write a training to"):
+        run(tmp_path / "file")
+
+
+def test_held_out_figures_that_are_no_numbers_end_the_training_too(tmp_path):
+    for bad in (torch.nan, torch.inf):
+        measures = lambda o, t, bad=bad: {"accuracy": torch.full((len(o),), bad)}  # noqa: E731
+        with pytest.raises(CourseError, match=f"epoch 1: the held-out examples' accuracy is {bad}"):
+            fit(network(), TASK._replace(measures=measures), TRAIN, VAL, CONFIG, tmp_path, progress=False)
+
+    def loss(output, target):
+        return TASK.loss(output, target) * (1 if output.requires_grad else torch.nan)
+
+    with pytest.raises(CourseError, match="epoch 1: the held-out examples' loss is nan; lower the learning rate"):
+        fit(network(), TASK._replace(loss=loss), TRAIN, VAL, CONFIG, tmp_path, progress=False)
+
+
+# --- what the machine has
+
+
+@pytest.mark.parametrize("features, faster", [({"amx_bf16"}, True), ({"avx512_bf16"}, True), ({"avx512_f"}, False)])
+def test_half_precision_where_the_cpu_multiplies_in_it(monkeypatch, tmp_path, features, faster):
+    told = {name: name in features for name in ("amx_bf16", "avx512_bf16", "avx512_f")} | {"cpu_name": "avx512_bf16"}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    devices.cpu_features.cache_clear()
+    assert CPU.bfloat16 == faster
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in PyTorch 2.6 to 2.9: Linux is asked
+    devices.cpu_features.cache_clear()
+    monkeypatch.setattr(devices, "CPU_INFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text(f"processor: 0\nflags\t\t: fpu {' '.join(features)} sse2\n")
+    assert CPU.bfloat16 == faster
+    monkeypatch.undo()
+    devices.cpu_features.cache_clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU OpenMP is PyTorch's on Linux")
+@pytest.mark.parametrize("user, expected", [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_threads_wait_without_hogging_the_cpu(user, expected):
+    """OpenMP itself says what it read; torch is imported after flcourse, as every program of ours does."""
+    environment = {**os.environ, **user, "OMP_DISPLAY_ENV": "VERBOSE"}
+    if not user:
+        environment.pop("GOMP_SPINCOUNT", None)
+    code = "import flcourse.training.loop, sys; sys.exit('libgomp' not in open('/proc/self/maps').read())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, "PyTorch here has no GNU OpenMP"
+    assert f"GOMP_SPINCOUNT = '{expected}'" in done.stderr

@@ -16,7 +16,8 @@ from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError
 from flcourse.points import CROP_SCALE, Box, crop_matrix, move_points, to01
 from flcourse.training.checkpoints import load_network, pack_weights
-from flcourse.training.loop import Config, evaluate
+from flcourse.training.config import Config
+from flcourse.training.loop import evaluate
 from flcourse.training.losses import LOSSES, WING_CURVE, WING_WIDTH, Task, measure_points, wing_loss
 from flcourse.training.nets import HeatmapHead, Landmarks, Xception, cell_centres, soft_argmax
 from flcourse.training.recipes import RECIPES, get_recipe, train_landmarks

@@ -14,6 +14,7 @@ from flcourse.errors import CourseError
 from flcourse.face.detect import Detector, open_detector
 from flcourse.face.session import default_threads, open_session
 from flcourse.images import to_input, warp
+from flcourse.metadata import SIDES, parse_metadata
 from flcourse.metrics import ACCEPT
 from flcourse.points import N_POINTS, Box, apply, crop_matrix, face_box, from01, invert, move_points
 
@@ -84,16 +85,28 @@ class OnnxNetwork:
         _check_network(self._session, path)
         self.size = self._session.get_inputs()[0].shape[2]
         self._outputs = [output.name for output in self._session.get_outputs()]
-        metadata = json.loads(self._session.get_modelmeta().custom_metadata_map.get("flcourse", "{}"))
-        accept = metadata.get("calibration", {}).get("accept", ACCEPT)
+        metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map.get("flcourse", "{}"), path)
+        accept = (metadata.get("calibration") or {}).get("accept", ACCEPT)
         self.accept = accept if "confidence" in self._outputs else 0.0  # else the detector's score is all there is
 
     def __reduce__(self) -> tuple:
         return OnnxNetwork, (self._again, self.threads)
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
-        """See `Network`."""
-        return dict(zip(self._outputs, self._session.run(None, {"crops": crops}), strict=True))
+        """See `Network`. Raises `CourseError` where the answer is none: a damaged file, or one made to fool."""
+        try:
+            output = dict(zip(self._outputs, self._session.run(None, {"crops": crops}), strict=True))
+        except Exception as error:  # ONNX Runtime raises exceptions of several classes that it does not export
+            raise CourseError(
+                f"{self.name}: the network cannot be run on {len(crops)} crops; the file is damaged"
+            ) from error
+        n, points01 = len(crops), output["points01"]
+        if points01.shape != (n, N_POINTS, 2) or not np.isfinite(points01).all():
+            raise CourseError(f"{self.name}: gives points that are no numbers for {n} crops; the file is damaged")
+        confidence = output.get("confidence", np.zeros(n))
+        if confidence.shape != (n,) or not ((confidence >= 0) & (confidence <= 1)).all():
+            raise CourseError(f"{self.name}: gives confidences that are not from 0 to 1; the file is damaged")
+        return output
 
 
 class FaceLandmarker:
@@ -217,8 +230,11 @@ def _check_network(session: "onnxruntime.InferenceSession", path: Path) -> None:
     outputs = {value.name: value.shape for value in session.get_outputs()}
     crops = inputs.get("crops", [])
     square = len(crops) == 4 and crops[1] == 1 and crops[2] == crops[3] and isinstance(crops[2], int)
-    if len(inputs) != 1 or not square or outputs.get("points01", [])[1:] != [N_POINTS, 2]:
+    types = {value.type for value in (*session.get_inputs(), *session.get_outputs())}
+    if len(inputs) != 1 or not square or outputs.get("points01", [])[1:] != [N_POINTS, 2] or types != {"tensor(float)"}:
         raise CourseError(
             f"{path}: takes {json.dumps(inputs)} and gives {json.dumps(outputs)}, expected crops (N, 1, size, size) -> "
             f"points01 (N, {N_POINTS}, 2), as `flcourse export` writes them"
         )
+    if not SIDES[0] <= crops[2] <= SIDES[1]:
+        raise CourseError(f"{path}: takes crops of {crops[2]} pixels, expected {SIDES[0]} to {SIDES[1]}; not loaded")

@@ -11,18 +11,20 @@ from matplotlib.ticker import MaxNLocator
 from flcourse.data.imglab import Face, split_faces
 from flcourse.show.plot import BLUE, ORANGE, Figure, to_png
 from flcourse.show.widgets import one_line
-from flcourse.training.checkpoints import load_network, read_checkpoint
-from flcourse.training.loop import epoch_batches
+from flcourse.training.checkpoints import load_network, read_training
+from flcourse.training.config import epoch_batches
 from flcourse.training.nets import Xception
 from flcourse.training.recipes import Recipe, train_landmarks
+from flcourse.training.session import Clock
 
 REDRAW_SECONDS = 2.0  # drawing takes a tenth of a second, which training then waits for
 
 
-def live_figure(epoch: np.ndarray, losses: list[float], history: list[dict], epochs: int) -> Figure:
+def live_figure(epoch: np.ndarray, losses: list[float], history: list[dict], epochs: int | None) -> Figure:
     """The loss of every batch so far, with its running mean, and the error on the held-out faces after every epoch.
 
-    `epoch` says when each batch came, as a fraction of epochs from 1; `epochs` is how many there will be in all.
+    `epoch` says when each batch came, as a fraction of epochs from 1; `epochs` is how many there will be in all, None
+    where the clock decides.
     """
     figure = Figure(figsize=(9, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -32,9 +34,10 @@ def live_figure(epoch: np.ndarray, losses: list[float], history: list[dict], epo
         mean = np.convolve(losses, np.ones(window) / window, "valid")
         left.plot(epoch[window - 1 :], mean, color=BLUE, label=f"mean of {window} batches")
         left.legend()
-    left.set(title="Training loss", xlabel="epoch", ylabel="loss", yscale="log", xlim=(1, epochs + 1))
+    left.set(title="Training loss", xlabel="epoch", ylabel="loss", yscale="log", xlim=(1, epochs and epochs + 1))
     right.plot([row["epoch"] for row in history], [row["val_nme"] for row in history], "o-", color=ORANGE)
-    right.set(title="Held-out faces", xlabel="epoch", ylabel="NME (% of the eye distance)", xlim=(0.5, epochs + 0.5))
+    end = (epochs or max(1, len(history))) + 0.5
+    right.set(title="Held-out faces", xlabel="epoch", ylabel="NME (% of the eye distance)", xlim=(0.5, end))
     if history:
         right.set_ylim(0, 1.1 * max(row["val_nme"] for row in history))
         best = min(history, key=lambda row: row["val_nme"])
@@ -59,10 +62,13 @@ class LiveTraining:
         self.losses: list[float] = []  # of this session's batches
         self.history: list[dict] = []
         self._before = 0.0  # epochs trained earlier
+        self._spent: float = 0.0  # seconds trained earlier
+        self._clock: Clock | None = None  # from the first batch on, where the training goes by the clock
         if options.get("resume"):
-            earlier = read_checkpoint(out / "last.pt")
+            earlier = read_training(out / "last.pt")
             self.history = earlier["history"]
             self._before = earlier["epoch"] + earlier["batch"] / self._batches
+            self._spent = earlier["spent"] or 0.0
         self._error: BaseException | None = None
         self._stop = threading.Event()
         self._drawn = 0.0
@@ -106,7 +112,9 @@ class LiveTraining:
     def figure(self) -> Figure:
         """The curves so far, as an image that stays."""
         epoch = 1 + self._before + np.arange(len(self.losses)) / self._batches
-        return live_figure(epoch, self.losses, self.history, self.recipe.config.epochs)
+        return live_figure(
+            epoch, self.losses, self.history, None if self.recipe.config.minutes else self.recipe.config.epochs
+        )
 
     def _train(self, faces: list[Face], options: dict) -> None:
         try:
@@ -121,7 +129,9 @@ class LiveTraining:
                 **options,
             )
             self._draw()
-            done = len(self.history) == self.recipe.config.epochs
+            config = self.recipe.config
+            done = not self._stop.is_set() if config.minutes else len(self.history) == config.epochs
+            self.progress.value = 1 if done else self.progress.value
             self.status.value = "done" if done else "stopped; the checkpoint is kept"
         except Exception as error:  # it is the caller's, who meets it in `result`
             self._error = error
@@ -131,6 +141,8 @@ class LiveTraining:
 
     def _on_batch(self, loss: float) -> None:
         self.losses.append(loss)
+        if self.recipe.config.minutes and not self._clock:
+            self._clock = Clock(self.recipe.config.minutes, self._spent)
         if time.monotonic() - self._drawn > REDRAW_SECONDS:
             self._draw()
 
@@ -139,9 +151,14 @@ class LiveTraining:
         self._draw()
 
     def _draw(self) -> None:
-        epochs = self.recipe.config.epochs
+        epoch, epochs = len(self.history) + 1, self.recipe.config.epochs
         self.image.value = to_png(self.figure, dpi=80)
-        self.progress.value = len(self.history) / epochs
+        if self._clock:
+            self.progress.value = self._clock.progress
+            where = f"epoch {epoch}, minute {self._clock.spent / 60:.1f} of {self.recipe.config.minutes:g}"
+        else:
+            self.progress.value = len(self.history) / epochs
+            where = f"epoch {min(epoch, epochs)} of {epochs}"
         if self._thread.is_alive() and self.losses and not self._stop.is_set():
-            self.status.value = f"epoch {min(len(self.history) + 1, epochs)} of {epochs}, loss {self.losses[-1]:.4f}"
+            self.status.value = f"{where}, loss {self.losses[-1]:.4f}"
         self._drawn = time.monotonic()

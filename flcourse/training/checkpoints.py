@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import math
 import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 
 from flcourse.errors import CourseError
 from flcourse.files import atomic_write
+from flcourse.metadata import check_metadata, parse_metadata
 from flcourse.training.nets import Xception
 
 
@@ -38,30 +42,83 @@ def write_checkpoint(path: Path, state: dict) -> None:
 
 
 def read_checkpoint(path: Path) -> dict:
-    """The content of a `last.pt`. Raises `CourseError` where it is none; never runs code that a pickle may carry."""
+    """The content of a `last.pt`, as far as it describes a network: `config`, `describe`, `model`, `ema`, `history`.
+
+    Raises `CourseError` where it is none or its values are of the wrong kind; never runs code that a pickle may carry,
+    nor unpacks what is larger than the file.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise CourseError(f"{path}: {error.strerror or error}, expected a checkpoint") from error
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as file:  # PyTorch stores, it does not compress
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):
+                raise ValueError("compressed")
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file can fail anywhere in the unpickler, with any exception
         raise CourseError(f"{path}: truncated, or not a checkpoint that flcourse wrote; not loaded") from error
-    if not isinstance(state, dict) or not {"config", "describe", "model", "history"} <= state.keys():
-        raise CourseError(f"{path}: a PyTorch file, but not a checkpoint that flcourse wrote; not loaded")
+    foreign = f"{path}: a PyTorch file, but not a checkpoint that flcourse wrote; not loaded"
+    if not isinstance(state, dict) or not {"config", "describe", "model", "ema", "history"} <= state.keys():
+        raise CourseError(foreign)
+    kinds = {"config": dict, "describe": dict, "model": dict, "history": list}
+    if not all(isinstance(state[name], kind) for name, kind in kinds.items()):
+        raise CourseError(foreign)
+    if state["ema"] is not None and not isinstance(state["ema"], dict):
+        raise CourseError(foreign)
+    check_metadata(state["describe"], path)
     return state
 
 
-def resumed_checkpoint(path: Path | None, now: dict) -> dict:
-    """The content of the `last.pt` at `path`, to go on with the settings `now`, of "config" and "describe".
+def read_training(path: Path) -> dict:
+    """The content of a `last.pt`, as far as a training goes on from it.
 
-    Raises `CourseError` where there is none, where it is broken, and where it was made with other settings.
+    Raises `CourseError` where there is none, and where anything is missing or of the wrong kind.
+    """
+    state = read_checkpoint(path)
+    for name, (right, expected) in _TRAINING.items():
+        if name not in state or not right(state[name]):
+            what = repr(state[name])[:60] if name in state else "not there"
+            raise CourseError(f"{path}: {name} is {what}, expected {expected}; it cannot be gone on from")
+    return state
+
+
+def _count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**40
+
+
+def _number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _figures(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(k, str) and _number(v) for k, v in value.items())
+
+
+_TRAINING: dict[str, tuple[Callable[[object], bool], str]] = {
+    "optimizer": (lambda value: isinstance(value, dict) and isinstance(value.get("state"), dict), "its state"),
+    "epoch": (_count, "a count"),
+    "batch": (_count, "a count"),
+    "sums": (_figures, "sums of figures"),
+    "history": (lambda rows: all(_figures(row) and row.get("epoch") == n for n, row in enumerate(rows, 1)), "rows"),
+    "spent": (lambda value: value is None or _number(value), "seconds"),
+    "evaluation": (lambda value: value is None or _number(value), "seconds"),
+    "threads": (_count, "a count"),
+    "world": (_count, "a count"),
+    "bfloat16": (lambda value: isinstance(value, bool), "yes or no"),
+}
+
+
+def resumed_checkpoint(path: Path | None, now: dict) -> dict:
+    """`read_training`'s content of the `last.pt` at `path`, to go on with the settings `now`, "config" and "describe".
+
+    Raises `CourseError` where it was made with other settings, too.
     """
     if not path or not path.exists():
         raise CourseError(f"{path}: no checkpoint to resume from; start without --resume")
-    state = read_checkpoint(path)
+    state = read_training(path)
     wanted, found = (_flat(settings["config"] | settings["describe"]) for settings in (now, state))
-    for name in sorted(wanted.keys() | found.keys()):
+    for name in sorted(wanted.keys() | found.keys(), key=str):
         if wanted.get(name) != found.get(name):
             raise CourseError(
                 f"{path}: was trained with {name}={found.get(name)!r}, now {name}={wanted.get(name)!r}; "
@@ -94,7 +151,8 @@ def load_network(path: str | os.PathLike) -> tuple[Xception, dict]:
     """A landmark network from a `.safetensors` file or a training's `last.pt`, in evaluation mode, and its metadata.
 
     Weights stored in half precision are cast to float32. From a `last.pt` the moving average is taken where there is
-    one. Raises `CourseError` where the file is missing, truncated, a pickle of something else, or of another shape.
+    one. Raises `CourseError` where the file is missing, truncated, a pickle of something else, of another shape than
+    its metadata say, or holds values that are no numbers. The network is built only once the shapes are seen to fit.
     """
     path = Path(path)
     if path.suffix == ".pt":
@@ -103,21 +161,42 @@ def load_network(path: str | os.PathLike) -> tuple[Xception, dict]:
         state = checkpoint["model"]
         if checkpoint["ema"]:
             prefix = "module."
-            state = {k.removeprefix(prefix): v for k, v in checkpoint["ema"].items() if k.startswith(prefix)}
+            average = {k: v for k, v in checkpoint["ema"].items() if isinstance(k, str)}
+            state = {k.removeprefix(prefix): v for k, v in average.items() if k.startswith(prefix)}
+        if not all(isinstance(value, Tensor) for value in state.values()):
+            raise CourseError(f"{path}: holds weights that are no tensors; not loaded")
+        _check_shapes(path, metadata, {name: tuple(tensor.shape) for name, tensor in state.items()})
     else:
         metadata, state = _read_safetensors(path)
-    try:
-        recipe = metadata["recipe"]
-        blocks = int(recipe.get("middle_blocks", 8))  # weights from before this could be chosen do not say
-        network = Xception(width=float(recipe["width"]), head=recipe["head"], middle_blocks=blocks)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CourseError(f"{path}: holds weights, but not of one of flcourse's landmark networks") from error
+    network = _network(metadata["recipe"])
     try:
         network.load_state_dict(state)  # copies into float32
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise CourseError(f"{path}: the weights are of another shape than Xception's ({first})") from error
+    except RuntimeError as error:  # of a kind that cannot be copied: quantized, sparse
+        raise CourseError(f"{path}: the weights cannot be read as numbers; not loaded") from error
+    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+        raise CourseError(f"{path}: holds weights that are no numbers (NaN or infinite); not loaded")
     return network.eval(), metadata
+
+
+def _network(recipe: dict) -> Xception:
+    """The network that a checked recipe describes."""
+    # Weights from before `middle_blocks` could be chosen do not say it.
+    return Xception(width=recipe["width"], head=recipe["head"], middle_blocks=recipe.get("middle_blocks", 8))
+
+
+def _check_shapes(path: Path, metadata: dict, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise `CourseError` where weights of these shapes are not the network's that checked metadata describe."""
+    recipe = metadata.get("recipe") or {}
+    if not {"size", "width", "head"} <= recipe.keys():
+        raise CourseError(f"{path}: holds weights, but not of one of flcourse's landmark networks")
+    with torch.device("meta"):  # shapes without memory
+        expected = {name: tuple(tensor.shape) for name, tensor in _network(recipe).state_dict().items()}
+    for name in [*expected, *shapes]:
+        if shapes.get(name) != expected.get(name):
+            found, wanted = shapes.get(name, "missing"), expected.get(name, "nothing")
+            raise CourseError(
+                f"{path}: the weights are of another shape than Xception's ({name[:80]!r}: {found}, expected {wanted})"
+            )
 
 
 def _read_safetensors(path: Path) -> tuple[dict, dict[str, Tensor]]:
@@ -125,7 +204,8 @@ def _read_safetensors(path: Path) -> tuple[dict, dict[str, Tensor]]:
         raise CourseError(f"{path}: no such file, expected weights (.safetensors, .pt or .onnx)")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("flcourse", "{}"))
+            metadata = parse_metadata((file.metadata() or {}).get("flcourse", "{}"), path)
+            _check_shapes(path, metadata, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})
             return metadata, {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:
         raise CourseError(f"{path}: truncated, or not a safetensors file; not loaded") from error

@@ -3,6 +3,8 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -10,6 +12,8 @@ import torch.distributed
 from torch import Tensor
 
 from flcourse.errors import CourseError
+
+CPU_INFO = Path("/proc/cpuinfo")  # Linux's
 
 
 class Device(NamedTuple):
@@ -21,15 +25,25 @@ class Device(NamedTuple):
 
     @property
     def bfloat16(self) -> bool:
-        """Whether mixed precision in bfloat16 is faster here: on recent NVIDIA cards, and on CPUs with AMX tiles."""
+        """Whether mixed precision in bfloat16 is faster here: recent NVIDIA cards, and CPUs that multiply in it.
+
+        CPUs: AMX tiles (Intel from 2023), and AVX512-BF16 (AMD from Zen 4, Intel's Cooper Lake).
+        """
         if self.device.type == "cuda":
             return torch.cuda.is_bf16_supported(including_emulation=False)
-        return self.device.type == "cpu" and _has_amx()
+        return self.device.type == "cpu" and not cpu_features().isdisjoint({"amx_bf16", "avx512_bf16"})
 
 
-def _has_amx() -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch does not tell
-    return bool(capabilities.get("amx_bf16"))
+@cache
+def cpu_features() -> frozenset[str]:
+    """What the CPU can do, by PyTorch's and Linux's names; empty where neither tells."""
+    if hasattr(torch.cpu, "get_capabilities"):  # PyTorch from 2.10 on
+        return frozenset(name for name, there in torch.cpu.get_capabilities().items() if there is True)
+    try:
+        text = CPU_INFO.read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    return frozenset(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

@@ -10,10 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from flcourse.metadata import HEADS
 from flcourse.metrics import ACCEPT
 from flcourse.points import N_POINTS
-
-HEADS = ("regression", "heatmap")
 
 
 class MLP(nn.Sequential):
@@ -315,6 +314,7 @@ class Xception(nn.Module):
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"head={head!r}, expected one of {', '.join(HEADS)}")
+        self.width = width
         self.entry = EntryFlow(in_channels, width)
         self.middle = MiddleFlow(width, middle_blocks)
         self.exit = ExitFlow(width, stride=2 if head == "regression" else 1)

@@ -10,8 +10,9 @@ from flcourse.data.augment import Augment
 from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import Face, split_faces
 from flcourse.errors import CourseError
+from flcourse.training.config import Config
 from flcourse.training.devices import Device
-from flcourse.training.loop import Config, fit
+from flcourse.training.loop import fit
 from flcourse.training.losses import LOSSES, Task, measure_points
 from flcourse.training.nets import Xception, with_middle_blocks
 

@@ -1,0 +1,100 @@
+"""What the file of a network says of itself, checked, because a stranger may have written it (standard library)."""
+
+import json
+import math
+from collections.abc import Callable
+
+from flcourse.errors import CourseError
+
+HEADS = ("regression", "heatmap")
+SIDES = 32, 1024  # px, of a crop
+WIDTHS = 0.01, 4.0  # of the full Xception's channels: from 8 everywhere to 170 times the shipped network's weights
+MOST_BLOCKS = 64  # middle blocks; the paper has 8
+MOST_TEXT = 10_000_000  # characters of JSON
+
+
+def parse_metadata(text: str, where: object) -> dict:
+    """The metadata in a file's JSON, checked by `check_metadata`. Raises `CourseError` naming the file `where`."""
+    if len(text) > MOST_TEXT:
+        raise CourseError(f"{where}: metadata of {len(text) / 1e6:.0f} MB, expected at most {MOST_TEXT / 1e6:.0f} MB")
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CourseError(f"{where}: its metadata are no JSON; not loaded") from error
+    return check_metadata(metadata, where)
+
+
+def check_metadata(metadata: object, where: object) -> dict:
+    """The metadata of a landmark network, if what is used of them is of the right kind and within bounds.
+
+    `recipe` must be there where a network is built; everything is optional here. Raises `CourseError` naming the file
+    `where`, the value and what was expected.
+    """
+    top = _Part(metadata, where, "")
+    recipe = top.part("recipe")
+    recipe.check("size", _whole(*SIDES), f"a whole number of pixels from {SIDES[0]} to {SIDES[1]}")
+    recipe.check("width", _number(*WIDTHS), f"a number from {WIDTHS[0]} to {WIDTHS[1]}")
+    recipe.check("head", HEADS.__contains__, " or ".join(HEADS))
+    if recipe.values.get("head") == "heatmap":
+        recipe.check("size", lambda value: value % 16 == 0, "a multiple of 16, for heatmaps")
+    recipe.check("middle_blocks", _whole(1, MOST_BLOCKS), f"a whole number from 1 to {MOST_BLOCKS}")
+    recipe.check("val_fraction", _number(0, 1), "a number from 0 to 1")
+    recipe.part("config").check("seed", _whole(0, 2**63), "a whole number from 0")
+    calibration = top.part("calibration")
+    if calibration:
+        if set(calibration.values) - {"slope", "bias", "accept"} or not {"slope", "bias"} <= set(calibration.values):
+            raise CourseError(
+                f"{where}: calibration has {_short(list(calibration.values))}, expected slope, bias, accept"
+            )
+        for name in ("slope", "bias"):
+            calibration.check(name, _number(-1e6, 1e6), "a number")
+        calibration.check("accept", _number(0, 1), "a number from 0 to 1")
+    held_out = top.part("held_out")
+    held_out.check("faces", _whole(0, 10**9), "a whole number")
+    held_out.check("names", lambda value: isinstance(value, str), "a text")
+    top.part("figures"), top.part("calibrated")
+    return top.values
+
+
+class _Part:
+    """A JSON object within the metadata, empty where it is left out."""
+
+    def __init__(self, values: object, where: object, name: str) -> None:
+        if values is None:
+            values = {}
+        if not isinstance(values, dict):
+            raise CourseError(f"{where}: {name or 'its metadata'} is {_short(values)}, expected names and values")
+        self.values, self.where, self.name = values, where, name
+
+    def __bool__(self) -> bool:
+        return bool(self.values)
+
+    def part(self, name: str) -> "_Part":
+        return _Part(self.values.get(name), self.where, f"{self.name}{name}")
+
+    def check(self, name: str, right: Callable[[object], bool], expected: str) -> None:
+        if name not in self.values:
+            return
+        try:
+            fine = right(self.values[name])
+        except TypeError:  # a list where a text is looked for
+            fine = False
+        if not fine:
+            said = _short(self.values[name])
+            raise CourseError(f"{self.where}: {self.name}.{name} is {said}, expected {expected}; not loaded")
+
+
+def _whole(low: int, high: int) -> Callable[[object], bool]:
+    return lambda value: type(value) is int and low <= value <= high  # type, because True is an int too
+
+
+def _number(low: float, high: float) -> Callable[[object], bool]:
+    return lambda value: type(value) in (int, float) and math.isfinite(value) and low <= value <= high
+
+
+def _short(value: object) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits, a thousand lists in each other
+        text = type(value).__name__
+    return text if len(text) <= 60 else f"{text[:60]}..."
