@@ -52,7 +52,16 @@ def check_metadata(metadata: object, where: object) -> dict:
     held_out = top.part("held_out")
     held_out.check("faces", _whole(0, 10**9), "a whole number")
     held_out.check("names", lambda value: isinstance(value, str), "a text")
-    top.part("figures"), top.part("calibrated")
+    top.part("calibrated")
+    top.check("faces", _two_counts, "two whole numbers: faces trained on, faces held out")
+    figures = top.part("figures")
+    figures.check("val_nme", _number(0, 1e9), "a percentage")
+    measured = figures.part("held_out")
+    if measured and not {"nme", "faces", "of"} <= set(measured.values):
+        raise CourseError(f"{where}: figures.held_out has {_short(list(measured.values))}, expected nme, faces, of")
+    measured.check("nme", _number(0, 1e9), "a percentage")
+    measured.check("faces", _whole(1, 10**9), "a whole number")
+    measured.check("of", lambda value: isinstance(value, str) and len(value) <= 100, "a text of up to 100 letters")
     return top.values
 
 
@@ -86,6 +95,10 @@ class _Part:
 
 def _whole(low: int, high: int) -> Callable[[object], bool]:
     return lambda value: type(value) is int and low <= value <= high  # type, because True is an int too
+
+
+def _two_counts(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(_whole(0, 10**9)(count) for count in value)
 
 
 def _number(low: float, high: float) -> Callable[[object], bool]:

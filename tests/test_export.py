@@ -11,7 +11,7 @@ import torch
 from skimage import data
 
 import flcourse.weights
-from flcourse.face.landmarker import FaceLandmarker
+from flcourse.face.landmarker import FaceLandmarker, OnnxNetwork
 from flcourse.points import Box, from01
 from flcourse.training.checkpoints import load_network
 from flcourse.training.export import drawn_crops, export_onnx, quantize_onnx
@@ -30,9 +30,9 @@ def test_onnx_gives_pytorchs_points(tmp_path, head, half):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
-    metadata = {"recipe": {"size": 48}}
+    metadata = {"recipe": {"size": 48}, "faces": [90, 10], "figures": {"val_nme": 6.5}}
     if head == "heatmap":
-        metadata["calibration"] = {"slope": 2.0, "bias": 8.0}
+        metadata["calibration"] = {"slope": 2.0, "bias": 8.0, "accept": 0.125}
     export_onnx(network, metadata, tmp_path / "net.onnx", half)
     if half:
         for parameter in [*network.parameters(), *network.buffers()]:
@@ -50,6 +50,9 @@ def test_onnx_gives_pytorchs_points(tmp_path, head, half):
             assert np.abs(found[1] - confidence(output, Calibration(2.0, 8.0)).numpy()).max() < (0.01 if half else 1e-4)
     assert json.loads(session.get_modelmeta().custom_metadata_map["flcourse"]) == metadata
     assert len(found) == (2 if head == "heatmap" else 1)  # no confidence where it was not calibrated
+    used = OnnxNetwork(tmp_path / "net.onnx")
+    assert used.metadata == metadata and used.held_out[:2] == (6.5, 10)
+    assert used.accept == (0.125 if head == "heatmap" else 0)
 
 
 def test_the_shipped_files_are_one_network():

@@ -16,7 +16,7 @@ from flcourse.apps.results import find, json_text, sentence
 from flcourse.errors import CourseError
 from flcourse.face.detect import Detection
 from flcourse.face.draw import draw_faces
-from flcourse.face.landmarker import FaceLandmarker, shipped_weights
+from flcourse.face.landmarker import FaceLandmarker, OnnxNetwork, shipped_weights
 from flcourse.metrics import ACCEPT
 from flcourse.points import MIRROR, Box, BoxMap, face_box
 
@@ -148,6 +148,32 @@ def test_shipped_network_says_what_it_is():
     assert FaceLandmarker(detector=None).size == described["recipe"]["size"]
 
 
+@pytest.mark.parametrize("name", shipped_weights())
+def test_shipped_networks_state_their_error_on_held_out_photographs(name):
+    """Measured by `tools/measure_shipped.py`; 196 faces of iBUG's training file that no training saw."""
+    held_out = OnnxNetwork(name).held_out
+    assert (held_out.faces, held_out.of) == (196, "faces of iBUG 300-W") and 2 < held_out.nme < 8
+    assert str(held_out).endswith("% on 196 held-out faces of iBUG 300-W")
+
+
+@pytest.mark.parametrize(
+    "metadata, text",
+    [
+        (None, "None"),
+        ({"recipe": {}, "faces": [90, 10]}, "None"),
+        ({"faces": [90, 10], "figures": {"val_nme": 12.345}}, "12.35 % on 10 held-out faces of its training set"),
+        (
+            {"faces": [90, 10], "figures": {"val_nme": 9, "held_out": {"nme": 7.5, "faces": 3, "of": "drawn faces"}}},
+            "7.50 % on 3 held-out drawn faces",
+        ),
+    ],
+)
+def test_a_network_says_how_accurate_it_was_on_held_out_faces(tmp_path, metadata, text):
+    (tmp_path / "net.onnx").write_bytes(network_bytes(metadata=metadata))
+    network = OnnxNetwork(tmp_path / "net.onnx")
+    assert str(network.held_out) == text and network.metadata == (metadata or {})
+
+
 def test_mirrored_is_the_mean_of_both_answers():
     """By hand: the same network on the image and on the flipped image, whose points are flipped back."""
     landmarker = FaceLandmarker(detector=None)
@@ -237,3 +263,22 @@ def test_no_confidence_is_a_dash_in_drawings_and_texts_and_null_in_json(uncalibr
     )
     number = draw_faces(image, [replace(face, confidence=1.0)], **only)
     assert 0 < (dash != nothing).sum() < (number != nothing).sum() / 2  # a short stroke, not "1.00" nor "???"
+
+
+@pytest.mark.parametrize(
+    "figures, message",
+    [
+        ({"val_nme": "good"}, "figures.val_nme is 'good', expected a percentage"),
+        ({"val_nme": float("nan")}, "figures.val_nme is nan"),
+        ({"val_nme": -1}, "figures.val_nme is -1"),
+        ({"held_out": 3.5}, "figuresheld_out is 3.5|held_out is 3.5"),
+        ({"held_out": {"nme": 3.5}}, "expected nme, faces, of"),
+        ({"held_out": {"nme": None, "faces": 3, "of": "faces"}}, "nme is None"),
+        ({"held_out": {"nme": 3.5, "faces": 3.5, "of": "faces"}}, "faces is 3.5"),
+        ({"held_out": {"nme": 3.5, "faces": 3, "of": "x" * 101}}, "of is 'xxx"),
+    ],
+)
+def test_figures_that_cannot_be_are_refused(tmp_path, figures, message):
+    (tmp_path / "net.onnx").write_bytes(network_bytes(metadata={"faces": [90, 10], "figures": figures}))
+    with pytest.raises(CourseError, match=message):
+        OnnxNetwork(tmp_path / "net.onnx")

@@ -4,6 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from test_landmarker import network_bytes
+
+from flcourse.face.landmarker import shipped_weights
+from flcourse.show.networks import networks_table
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 
@@ -34,3 +38,39 @@ def test_notebook_file(path):
         )
         if "raises-exception" not in tags:
             assert not any(output["output_type"] == "error" for output in cell["outputs"]), f"cell {number} failed"
+
+
+# --- notebook 5's network in notebook 6 ---
+
+
+def line(notebook: str, begins: str) -> str:
+    """The one line of a notebook's code that begins so, without its indentation."""
+    [path] = (path for path in NOTEBOOKS if path.name.startswith(notebook))
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    lines = [row.strip() for cell in cells if cell["cell_type"] == "code" for row in cell["source"]]
+    [found] = (row for row in lines if row.startswith(begins))
+    return found
+
+
+def test_notebook_6_finds_what_notebook_5_exports_and_uses_the_shipped_network_unless_told(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    names = {"Path": Path, "fast": lambda: False, "NAME": "my first", "shipped_weights": shipped_weights}
+    exec(line("05", 'out = Path(mkdtemp() if fast() else f"../runs/{NAME}")'), names)
+    exported = line("05", "export_onnx(").partition('"')[2].partition('"')[0]
+    names["out"].mkdir(parents=True)
+    metadata = {"figures": {"held_out": {"nme": 7.94, "faces": 41, "of": "drawn faces"}}}
+    (names["out"] / exported).write_bytes(network_bytes(calibrated=False, metadata=metadata))
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / exported).write_bytes(b"cut")
+
+    exec(line("06", "NETWORK ="), names)
+    exec(line("06", "networks ="), names)
+    assert names["NETWORK"] == "xception" and set(names["networks"]) == {*shipped_weights(), "my first", "broken"}
+    rows = networks_table(names["networks"], names["NETWORK"]).splitlines()
+    assert "| | my first | 7.94 % on 41 held-out drawn faces | – |" in rows
+    assert [row for row in rows if "in use" in row] == [
+        "| **in use** | xception | 3.65 % on 196 held-out faces of iBUG 300-W | calibrated |"
+    ]
+    [broken] = [row for row in rows if "| broken |" in row]
+    assert "truncated, or not an ONNX network" in broken

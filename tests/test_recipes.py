@@ -1,5 +1,6 @@
 """Recipes, losses, and networks on disk."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from flcourse.data.augment import Augment
 from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError
 from flcourse.points import CROP_SCALE, Box, crop_matrix, move_points, to01
-from flcourse.training.checkpoints import load_network, pack_weights
+from flcourse.training.checkpoints import load_network, pack_weights, read_checkpoint
 from flcourse.training.config import Config
 from flcourse.training.loop import evaluate
 from flcourse.training.losses import LOSSES, WING_CURVE, WING_WIDTH, Task, measure_points, wing_loss
@@ -112,11 +113,21 @@ def trained(tmp_path_factory):
     return folder / "run"
 
 
+def test_weights_from_the_middle_of_an_epoch_state_no_error(tmp_path):
+    faces, recipe = read_imglab(toy_set(tmp_path, 30)), replace(RECIPE, config=replace(RECIPE.config, epochs=2))
+    batches = itertools.count()
+    train_landmarks(faces, recipe, tmp_path / "run", progress=False, stop=lambda: next(batches) == 4)
+    assert read_checkpoint(tmp_path / "run" / "last.pt")["batch"] > 0
+    _, metadata = load_network(tmp_path / "run" / "last.pt")
+    assert "figures" not in metadata and sum(metadata["faces"]) == 30
+
+
 def test_checkpoint_and_weights_load_as_the_same_network(trained):
     best, metadata = load_network(trained / "best.safetensors")
     last, described = load_network(trained / "last.pt")  # one epoch: the last is the best
     assert metadata["recipe"] == described["recipe"] == RECIPE.describe() and metadata["epoch"] == 1
     assert sum(metadata["faces"]) == 30
+    assert metadata["figures"] == described["figures"] and described["figures"]["val_nme"] > 0
     x = torch.randn(2, 1, 48, 48)
     with torch.inference_mode():
         assert torch.equal(best(x).points01, last(x).points01)

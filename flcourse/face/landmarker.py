@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -51,6 +51,27 @@ def shipped_weights() -> dict[str, Path]:
     return {path.stem: path for path in sorted(Path(flcourse.weights.__file__).parent.glob("*.onnx"))}
 
 
+class HeldOut(NamedTuple):
+    """How far a network was off on faces that its training had held out, as was measured then or at export."""
+
+    nme: float  # percent of the outer eye corners' distance, one view
+    faces: int
+    of: str  # the set they are from, as far as it is known
+
+    def __str__(self) -> str:
+        return f"{self.nme:.2f} % on {self.faces} held-out {self.of}"
+
+    @classmethod
+    def read(cls, metadata: dict) -> "HeldOut | None":
+        """What a network's checked metadata state: `figures.held_out`, else the figures of the training's best epoch."""
+        figures = metadata.get("figures") or {}
+        if measured := figures.get("held_out"):
+            return cls(measured["nme"], measured["faces"], measured["of"])
+        if "val_nme" in figures and "faces" in metadata:
+            return cls(figures["val_nme"], metadata["faces"][1], "faces of its training set")
+        return None
+
+
 class Network(Protocol):
     """What finds the points on crops."""
 
@@ -70,6 +91,9 @@ class OnnxNetwork:
     (default: one for each CPU that this process may use, at most four). Raises `CourseError` where the file is missing
     or damaged.
 
+    `metadata` are what the training and the export noted in the file, {} where they noted nothing; `held_out` says how
+    accurate the network was on faces held out of its training, None where nobody measured.
+
     Any number of threads may call one network at the same time. Pickled, copied and sent to other processes it is its
     file's place, and is opened again there.
     """
@@ -85,8 +109,10 @@ class OnnxNetwork:
         _check_network(self._session, path)
         self.size = self._session.get_inputs()[0].shape[2]
         self._outputs = [output.name for output in self._session.get_outputs()]
-        metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map.get("flcourse", "{}"), path)
-        accept = (metadata.get("calibration") or {}).get("accept", ACCEPT)
+        text = self._session.get_modelmeta().custom_metadata_map.get("flcourse", "{}")
+        self.metadata = parse_metadata(text, path)
+        self.held_out = HeldOut.read(self.metadata)
+        accept = (self.metadata.get("calibration") or {}).get("accept", ACCEPT)
         self.accept = accept if "confidence" in self._outputs else 0.0  # else the detector's score is all there is
 
     def __reduce__(self) -> tuple:

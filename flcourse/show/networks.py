@@ -1,16 +1,36 @@
-"""Images of the landmark network: its three flows, and the maps it draws."""
+"""Landmark networks to look at: which there are and how good, Xception's three flows, and the maps it draws."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from matplotlib.patches import Rectangle
 
+from flcourse.errors import CourseError
+from flcourse.face.landmarker import OnnxNetwork
 from flcourse.show.plot import BLUE, GREEN, ORANGE, PINK, Figure
 from flcourse.training.nets import HeatmapHead, Xception
 
 GAP = 0.35  # between two stages, in the width of one
+
+
+def networks_table(networks: Mapping[str, Path], chosen: str) -> str:
+    """Markdown: each network's error on faces that its training had held out, and whether it knows how sure it is.
+
+    `networks` are ONNX files by name. One that cannot be opened has a row that says why.
+    """
+    rows = ["| | network | error (NME) | confidence |", "|---|---|---|---|"]
+    for name, path in networks.items():
+        try:
+            network = OnnxNetwork(path, threads=1)
+            error = network.held_out or "not measured"
+            sure = "calibrated" if "calibration" in network.metadata else "–"
+        except CourseError as problem:
+            error, sure = problem, ""
+        rows.append(f"|{' **in use**' if name == chosen else ''} | {name} | {error} | {sure} |")
+    return "\n".join(rows)
 
 
 def flows_figure(network: Xception, size: int, in_channels: int = 1) -> Figure:

@@ -158,6 +158,9 @@ def load_network(path: str | os.PathLike) -> tuple[Xception, dict]:
     if path.suffix == ".pt":
         checkpoint = read_checkpoint(path)
         metadata = checkpoint["describe"]
+        if checkpoint["history"] and not checkpoint.get("batch"):  # an epoch's end: these weights were measured
+            figures = {"epoch": len(checkpoint["history"]), "figures": checkpoint["history"][-1]}
+            metadata = check_metadata(metadata | figures, path)
         state = checkpoint["model"]
         if checkpoint["ema"]:
             prefix = "module."
