@@ -120,13 +120,88 @@ def read_image(path: str | os.PathLike[str], megapixels: float | None = None) ->
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
-    """Write an `(H, W, 3)` RGB or `(H, W)` grey uint8 image; the suffix chooses the format; the write is atomic."""
-    path = Path(path)
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    done, data = cv2.imencode(path.suffix, bgr)
+    """Write an image, see `check_image`; the suffix chooses the format; the write is atomic.
+
+    Grey images are written as such; opacity is kept where the format has it (PNG, WebP, TIFF). Raises `CourseError`
+    where the format cannot be written, or not at this size.
+    """
+    path, image = Path(path), check_image(image)
+    to_bgr = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    bgr = cv2.cvtColor(image, to_bgr[image.shape[2]]) if image.ndim == 3 and image.shape[2] > 1 else image
+    try:
+        done, data = cv2.imencode(path.suffix, bgr)
+    except cv2.error:  # a suffix it does not know; an image too large for the format
+        done = False
     if not done:
-        raise CourseError(f"{path}: OpenCV cannot write this format, expected .png or .jpg")
+        height, width = image.shape[:2]
+        raise CourseError(f"{path}: OpenCV cannot write {width} x {height} px in this format, expected .png or .jpg")
     atomic_write(path, data.tobytes(), durable=False)
+
+
+EXPECTED = "expected a uint8 array (H, W, 3) in RGB, (H, W) or (H, W, 1) in grey, or (H, W, 4) in RGBA"
+_IN_BYTES = {  # what makes bytes of other numbers
+    "b": "image.astype(np.uint8) * 255",
+    "1": "(255 * image).round().astype(np.uint8)",  # floats in 0..1
+    "f": "image.round().clip(0, 255).astype(np.uint8)",
+    "i": "image.clip(0, 255).astype(np.uint8)",
+    "u": "(image // 256).astype(np.uint8) for 16 bits a channel",
+}
+
+
+def check_image(image: np.ndarray, name: str = "image") -> np.ndarray:
+    """The image itself: a uint8 array (H, W, 3) in RGB, (H, W) or (H, W, 1) in grey, or (H, W, 4) in RGBA.
+
+    The one check at the door, as other arrays give wrong points without a word. Raises `TypeError` for another kind of
+    object or of numbers, `ValueError` for another shape; both say what came as `name`, and how to convert it.
+    """
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"{name}: {_not_an_array(image)}")
+    came = f"{name}: {image.dtype} {image.shape}, {EXPECTED}"
+    if image.dtype.kind not in "biuf":
+        raise TypeError(f"{came}; make an array of numbers of it")
+    if image.ndim == 4:
+        raise ValueError(f"{came}; give the images of a batch one by one")
+    if not image.size:
+        raise ValueError(f"{came}; it holds no pixels")
+    if image.ndim == 3 and image.shape[2] not in (1, 3, 4) and image.shape[0] in (1, 3, 4):
+        raise ValueError(f"{came}; channels come last: np.moveaxis(image, 0, -1)")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        raise ValueError(came)
+    if image.dtype != np.uint8:
+        unit = image.dtype.kind == "f" and 0 <= image.min() and image.max() <= 1
+        raise TypeError(f"{came}; convert it with {_IN_BYTES['1' if unit else image.dtype.kind]}")
+    return image
+
+
+def _not_an_array(image: object) -> str:
+    """What came instead of an array, what is expected, and how to convert it."""
+    kind = type(image)
+    what, how = f"{kind.__module__}.{kind.__qualname__}", "convert it with np.asarray(...)"
+    if image is None:
+        what, how = "None", "cv2.imread gives None where it cannot read: flcourse.read_image(path) says why"
+    elif isinstance(image, str | os.PathLike):
+        what, how = f"{image!r}, a path", "read it with flcourse.read_image(path)"
+    elif isinstance(image, bytes | bytearray | memoryview):
+        what, how = f"{len(image)} bytes", "decode them with flcourse.images.decode_image(data, name)"
+    elif what.startswith("PIL."):
+        how = 'convert it with np.asarray(image.convert("RGB"))'
+    elif what == "torch.Tensor":
+        shape, dtype = tuple(getattr(image, "shape", ())), str(getattr(image, "dtype", ""))
+        what += f" of {dtype} {shape}"
+        in_bytes = "(255 * image).round().byte()" if "float" in dtype else "image"
+        last = "" if len(shape) != 3 or shape[2] in (1, 3, 4) else ".permute(1, 2, 0)"
+        how = f"convert it with {in_bytes}{last}.cpu().numpy()" + (", if it is in 0..1" if "float" in dtype else "")
+    elif isinstance(image, list | tuple):
+        how = "convert it with np.asarray(image, np.uint8)"
+    return f"{what}, {EXPECTED}; {how}"
+
+
+def as_rgb(image: np.ndarray, name: str = "image") -> np.ndarray:
+    """An image as (H, W, 3) uint8 RGB: itself, or from grey, or without its opacity; checked by `check_image`."""
+    image = check_image(image, name)
+    if image.ndim == 3 and image.shape[2] == 3:
+        return image
+    return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB if image.shape[2:] == (4,) else cv2.COLOR_GRAY2RGB)
 
 
 _WARP_SIDE = 32_766  # px: OpenCV's warpAffine refuses images with a longer side
@@ -143,7 +218,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     if step >= 2 or max(image.shape[:2]) > _WARP_SIDE:
         corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) - 0.5
         needed = apply(corners, invert(matrix))
-        k = max(1, int(step))
+        k = min(max(1, int(step)), max(image.shape[:2]))  # a block larger than the image is the image
         # A margin, so that bilinear sampling at the rim still finds true neighbours.
         image, to_image = shrink_region(image, needed.min(axis=0) - 2 * k, needed.max(axis=0) + 2 * k, k)
         matrix = compose(matrix, to_image)

@@ -73,6 +73,14 @@ class Box(NamedTuple):
         return cls(centre[0] - (side - 1) / 2, centre[1] - (side - 1) / 2, side, side)
 
 
+FARTHEST = 1e6  # px; no face of any image is farther away or larger, and sums in float32 would no longer be exact
+
+
+def is_sound(box: Box) -> bool:
+    """Whether a face could have this box: finite numbers up to `FARTHEST`, at least 1 px wide and high."""
+    return all(abs(value) <= FARTHEST for value in box) and min(box.width, box.height) >= 1  # false for NaN, too
+
+
 def both_halves(right_half: Mapping[int, Sequence[float]]) -> np.ndarray:
     """A head's 68 points (68, 3) from those of the person's right half and the middle line, index -> (x, y, z).
 

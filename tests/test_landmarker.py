@@ -271,7 +271,7 @@ def test_no_confidence_is_a_dash_in_drawings_and_texts_and_null_in_json(uncalibr
         ({"val_nme": "good"}, "figures.val_nme is 'good', expected a percentage"),
         ({"val_nme": float("nan")}, "figures.val_nme is nan"),
         ({"val_nme": -1}, "figures.val_nme is -1"),
-        ({"held_out": 3.5}, "figuresheld_out is 3.5|held_out is 3.5"),
+        ({"held_out": 3.5}, "held_out is 3.5, expected names and values"),
         ({"held_out": {"nme": 3.5}}, "expected nme, faces, of"),
         ({"held_out": {"nme": None, "faces": 3, "of": "faces"}}, "nme is None"),
         ({"held_out": {"nme": 3.5, "faces": 3.5, "of": "faces"}}, "faces is 3.5"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from flcourse.colours import BLACK, GREEN, ORANGE, PINK, SKY, WHITE, YELLOW
 from flcourse.face.landmarker import FaceLandmarks
-from flcourse.images import FIXED, fixed_point, warp
+from flcourse.images import FIXED, as_rgb, fixed_point, warp
 from flcourse.points import CLOSED_PARTS, CROP_SCALE, PARTS, Box, apply, crop_matrix
 
 PART_COLOURS = {
@@ -32,8 +32,12 @@ def draw_faces(
     points: bool = True,
     confidence: bool = True,
 ) -> np.ndarray:
-    """A copy of an (H, W, 3) uint8 RGB image with each face's box, points and confidence drawn on it."""
-    drawn = np.ascontiguousarray(image).copy()
+    """A copy of an (H, W, 3) uint8 RGB image with each face's box, points and confidence drawn on it.
+
+    Grey and RGBA images are taken too. Raises `TypeError` and `ValueError` for what is no image, see
+    `images.check_image`.
+    """
+    drawn = np.array(as_rgb(image), order="C")
     for face in faces:
         size = face.box.side
         if boxes:

@@ -13,10 +13,10 @@ import flcourse.weights
 from flcourse.errors import CourseError
 from flcourse.face.detect import Detector, open_detector
 from flcourse.face.session import default_threads, open_session
-from flcourse.images import to_input, warp
+from flcourse.images import as_rgb, to_input, warp
 from flcourse.metadata import SIDES, parse_metadata
 from flcourse.metrics import ACCEPT
-from flcourse.points import N_POINTS, Box, apply, crop_matrix, face_box, from01, invert, move_points
+from flcourse.points import FARTHEST, N_POINTS, Box, apply, crop_matrix, face_box, from01, invert, is_sound, move_points
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -63,7 +63,7 @@ class HeldOut(NamedTuple):
 
     @classmethod
     def read(cls, metadata: dict) -> "HeldOut | None":
-        """What a network's checked metadata state: `figures.held_out`, else the figures of the training's best epoch."""
+        """What a network's checked metadata state: `figures.held_out`, else what its training's best epoch measured."""
         figures = metadata.get("figures") or {}
         if measured := figures.get("held_out"):
             return cls(measured["nme"], measured["faces"], measured["of"])
@@ -164,14 +164,18 @@ class FaceLandmarker:
     def __call__(self, image: np.ndarray) -> list[FaceLandmarks]:
         """The faces of an (H, W, 3) uint8 RGB image, those the detector is surest of first.
 
+        Grey and RGBA images are taken too. Raises `TypeError` and `ValueError` for what is no image, see
+        `images.check_image`.
+
         What the detector took for a face and the network does not, by a confidence below `network.accept`, is left out;
         a network without a confidence leaves out none.
         """
         if self.detector is None:
             raise ValueError("made without a detector: call .at(image, boxes)")
-        found = self.detector(image)
-        boxes = [self.detector.box_map(detection.box) for detection in found]
-        faces = self.at(image, boxes, [detection.score for detection in found], tta=self.tta)
+        image = as_rgb(image)
+        found = [(self.detector.box_map(box), score) for box, score in self.detector(image)]
+        found = [(box, score) for box, score in found if is_sound(box)]
+        faces = self.at(image, [box for box, _ in found], [score for _, score in found], tta=self.tta)
         return [face for face in faces if face.confidence is None or face.confidence >= self.network.accept]
 
     def at(
@@ -188,12 +192,18 @@ class FaceLandmarker:
         has no confidence, and the faces' is None. `tta` is test-time augmentation: with 2 views the network also sees
         every crop's mirror image, with 4 both again on a crop about the points that were found; the mean counts. That
         is more accurate, and takes as many times the network's time.
+
+        Raises `TypeError` and `ValueError` for what is no image, see `images.check_image`, and no box: finite pixels,
+        at least 1 wide and high.
         """
         if tta not in TTA_VIEWS:
             raise ValueError(f"tta={tta}, expected one of {', '.join(map(str, TTA_VIEWS))}")
+        image, boxes = as_rgb(image), [_checked_box(number, box) for number, box in enumerate(boxes)]
+        scores = [1.0] * len(boxes) if scores is None else scores
+        if len(scores) != len(boxes):
+            raise ValueError(f"{len(scores)} scores, expected {len(boxes)}, one for each box")
         if not boxes:
             return []
-        scores = [1.0] * len(boxes) if scores is None else scores
         faces = self._views(image, boxes, scores, mirrored=tta > 1)
         if tta == 4:
             again = self._views(image, [face_box(face.points) for face in faces], scores, mirrored=True)
@@ -235,6 +245,17 @@ class FaceLandmarker:
         if "confidence" in both:
             mean["confidence"] = (both["confidence"][:n] + both["confidence"][n:]) / 2
         return mean
+
+
+def _checked_box(number: int, given: Sequence[float]) -> Box:
+    """A box as it was given, or four numbers as one. Raises `TypeError` and `ValueError` naming it."""
+    try:
+        box = Box(*map(float, given))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"box {number}: {given!r}, expected a flcourse.points.Box: left, top, width, height") from error
+    if not is_sound(box):
+        raise ValueError(f"box {number}: {box}, expected finite pixels up to {FARTHEST:,.0f}, width and height from 1")
+    return box
 
 
 def _find_weights(weights: str | os.PathLike) -> Path:

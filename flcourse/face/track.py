@@ -5,6 +5,7 @@ frame and in a thread of its own, while the points of the faces already known go
 threads run while they work.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +15,8 @@ import numpy as np
 
 from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
 from flcourse.face.smooth import FaceSmoother
-from flcourse.images import shrink
-from flcourse.points import Box, face_box, overlap
+from flcourse.images import as_rgb, shrink
+from flcourse.points import Box, face_box, is_sound, overlap
 
 DETECT_SIDE = 320  # px, the long side of the copy that is searched: YuNet finds faces of 10 px on it, Haar of 20
 EVERY, SOON = 0.5, 0.1  # s between detections: while all is well; while a face is missing, unsure or just lost
@@ -132,8 +133,12 @@ class FaceTracker:
     def __call__(self, image: np.ndarray, time: float) -> list[TrackedFace]:
         """The faces of an (H, W, 3) uint8 RGB frame shown at `time` seconds, by number.
 
-        Raises `ValueError` where time runs backwards: `reset()` starts another video.
+        Raises `ValueError` where time runs backwards: `reset()` starts another video; `TypeError` and `ValueError` for
+        what is no image, see `images.check_image`.
         """
+        image = as_rgb(image, "frame")
+        if not math.isfinite(time):
+            raise ValueError(f"a frame at {time} s, expected a finite time")
         if time < self._time:
             raise ValueError(f"time runs backwards, from {self._time} to {time} s; call reset() before another video")
         seconds, self._time = time - self._time, time
@@ -142,8 +147,9 @@ class FaceTracker:
         boxes = [track.box for track in tracks]
         faces = self.landmarker.at(image, boxes, [track.score for track in tracks])
         # A fast face, or a detection some frames old: the points lie off the crop's middle, where they are worse.
-        off = [i for i, face in enumerate(faces) if overlap(face_box(face.points), boxes[i]) < SECOND_PASS]
-        again = self.landmarker.at(image, [face_box(faces[i].points) for i in off], [tracks[i].score for i in off])
+        found = [face_box(face.points) for face in faces]
+        off = [i for i, box in enumerate(found) if overlap(box, boxes[i]) < SECOND_PASS and is_sound(box)]
+        again = self.landmarker.at(image, [found[i] for i in off], [tracks[i].score for i in off])
         for i, face in zip(off, again, strict=True):
             faces[i] = face
         for track, face in zip(tracks, faces, strict=True):
@@ -182,7 +188,8 @@ class FaceTracker:
     def _search(self, small: np.ndarray, x: float, y: float) -> list[tuple[Box, float]]:
         """In the thread: the face boxes of a small copy, in the frame's pixels, and their scores."""
         found = [(self.landmarker.detector.box_map(box), score) for box, score in self.landmarker.detector(small)]
-        return [(Box(box.left * x, box.top * y, box.width * x, box.height * y), score) for box, score in found]
+        found = [(Box(box.left * x, box.top * y, box.width * x, box.height * y), score) for box, score in found]
+        return [(box, score) for box, score in found if is_sound(box)]
 
     def _unsure(self, track: _Track) -> bool:
         return _certainty(track.face) < UNSURE
@@ -200,7 +207,7 @@ class FaceTracker:
         kept: list[_Track] = []
         for track in sorted(tracks, key=lambda track: track.surprise(time)):
             sure = _certainty(track.face) >= self.landmarker.network.accept and np.isfinite(track.face.points).all()
-            fine = sure and not (self._unsure(track) and track.misses >= MISSES)
+            fine = sure and is_sound(track.face.box) and not (self._unsure(track) and track.misses >= MISSES)
             where = _where(track.face.box)
             if fine and all(_distance(where, _where(other.face.box)) > SAME_FACE for other in kept):
                 kept.append(track)
