@@ -81,15 +81,29 @@ def test_a_frame_in_an_answer_out(monkeypatch):
     browser.send("start")
     assert finder.resets == 1 and camera.session == "a"
     browser.frame(1, 0.25)
-    [(content, [jpeg])] = browser.got
-    assert content == {"kind": "answer", "session": "a", "number": 1, "faces": 1}
+    [(content, [data])] = browser.got
+    assert content == {
+        **{"kind": "answer", "session": "a", "number": 1, "faces": 1, "points": True, "size": [160, 120]},
+        **{"mirrored": False, "boxes": [[40, 20, 60, 60]], "labels": ["1: 0.90"]},
+    }
+    assert (np.frombuffer(data, np.float32) == 50).all() and len(data) == 68 * 2 * 4
     [(asked, at)] = finder.asked
     assert at == 0.25 and asked.dtype == np.uint8 and np.abs(asked.astype(int) - FRAME).mean() < 3  # JPEG, but RGB
-    assert camera.frame is asked and np.abs(decode(jpeg).astype(int) - camera.image).mean() < 5
+    assert camera.frame is asked
     assert (camera.image != camera.frame).any()  # the points are drawn, on a copy
     assert camera.faces[0].confidence == 0.9
     browser.send("stop")
     assert camera.session == "" and len(browser.got) == 1
+
+
+def test_overlays_whose_pixels_are_python_s_come_as_images(monkeypatch):
+    for camera in (BrowserCamera(Finder(), overlay="pose"), BrowserCamera(Finder(), ["points"], Marks())):
+        browser = Browser(camera, monkeypatch)
+        browser.send("start")
+        browser.frame(1, 0.25)
+        [(content, [jpeg])] = browser.got
+        assert content["points"] is False and content["size"] == [160, 120]
+        assert np.abs(decode(jpeg).astype(int) - camera.image).mean() < 5
 
 
 def test_overlays_are_changed_live_and_fresh_at_each_start(monkeypatch):

@@ -40,8 +40,8 @@ def open_overlay(name):
 def broken(image, at):
     raise RuntimeError("no <b>weights</b> yet")
 
-def sees(image):
-    return bool(np.abs(camera.frame.astype(int) - image).mean() < 6)
+def sees(image, by=None):
+    return bool(np.abs((by or camera).frame.astype(int) - image).mean() < 6)
 
 camera = BrowserCamera(find, ["points", "blue"], open_overlay)
 camera""",
@@ -51,6 +51,9 @@ camera""",
 frames = (frame.image for frame in film(lambda at: [Pose(x=0.5 + 0.05 * np.sin(6 * at))], 10**6))
 view = play(frames, lambda image, at: [], ["points", "blue"], open_overlay, rate=4)  # slow, beside all tests
 view""",
+    """
+over = BrowserCamera(find)  # the course's own overlays
+over""",
 ]
 
 # Keeps every camera that the page is given, to see whether it is let go.
@@ -100,7 +103,7 @@ def widgets(notebook):
     widgets.first.scroll_into_view_if_needed()
     yield [widgets.nth(number) for number in range(3)]
     notebook.evaluate("globals().update(pause=0)")
-    notebook.evaluate("[camera.stop(), failing.stop()]")
+    notebook.evaluate("[camera.stop(), failing.stop(), over.stop()]")
     notebook.wait(f"!({LIVE})", 10, "a camera is still on")
     assert not notebook.errors()
 
@@ -167,6 +170,41 @@ def test_points_on_the_face(notebook, widgets):
     press(widget, "Start")  # and once more
     expect(figures(widget)).to_have_text(READING)
     print("\n" + figures(widget).inner_text())
+
+
+def test_points_are_drawn_over_the_camera_s_own_video(notebook, widgets):
+    """Nothing but points comes back: the canvas is empty elsewhere, and the video below it is the browser's."""
+    widget = notebook.page.locator(".flcourse-cam").nth(3)
+    video = widget.locator("video")
+    expect(video).to_be_hidden()
+    start(widget)
+    expect(video).to_be_visible()
+    where = """canvas => { const { width, height } = canvas;
+        const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
+        return [width, height, data.filter((_, i) => i % 4 === 3 && data[i]).length,
+            over.map(([x, y]) => data[4 * (width * Math.round(y) + Math.round(x)) + 3])]; }"""
+    for mirrored in (True, False):
+        widget.get_by_label("mirror").set_checked(mirrored)
+        seen = "sees(scene[:, ::-1], over)" if mirrored else "sees(scene, over)"
+        notebook.wait_for_python(f"{seen} and len(over.faces) == 1", 60)
+        notebook.page.wait_for_timeout(1000)
+        points = notebook.evaluate("over.faces[0].points.tolist()")  # of a still scene
+        notebook.page.evaluate("points => { window.over = points; }", points)
+        width, height, painted, alpha = widget.locator("canvas").evaluate(where)
+        assert (width, height) == (640, 480) and 500 < painted < 20_000 and min(alpha) > 100
+        assert video.evaluate("video => video.style.transform") == ("scaleX(-1)" if mirrored else "")
+    notebook.shot("over the video", widget)
+    for name in notebook.evaluate("over.overlays"):
+        widget.get_by_label("overlay").select_option(name)
+        notebook.wait_for_python(f"over._loop.name == {name!r}")
+        notebook.page.wait_for_timeout(1500)
+        notebook.shot(f"overlay {name}", widget)
+        expect(video).to_be_visible() if name == "points" else expect(video).to_be_hidden()
+    widget.get_by_label("overlay").select_option("points")
+    expect(video).to_be_visible()
+    press(widget, "Stop")
+    expect(video).to_be_hidden()
+    assert np.ptp(pixels(widget)) > 200 and pixels(widget)[240, 300].any()  # the last image stays, points on it
 
 
 def test_one_camera_in_two_views(notebook, widgets):
@@ -324,7 +362,7 @@ def test_a_cell_that_is_run_again_or_cleared_turns_the_camera_off(notebook, widg
         page.evaluate(act, command)
         notebook.wait(f"!({LIVE})", 60, f"{command}: the camera is still on")
         notebook.wait_for_python("before.session == ''")
-    expect(page.locator(".flcourse-cam")).to_have_count(2)  # the second view, and the failing one
+    expect(page.locator(".flcourse-cam")).to_have_count(3)  # the second view, the failing one, and the last
 
 
 def test_a_dead_kernel_turns_the_camera_off(notebook):

@@ -208,3 +208,16 @@ def test_times_that_stand_still_are_mended(file, monkeypatch):
 
     monkeypatch.setattr(video.cv2, "VideoCapture", Timeless)
     assert [at for _, at in Video(file)] == pytest.approx(np.arange(12) / 20)
+
+
+@pytest.mark.parametrize("source", [-1, "-1", 100, 10**12, True, None, 1.5, b"video.mp4", {"a": 1}, "", "a\0b.mp4"])
+def test_impossible_sources_are_one_error(source):
+    """A negative number, or one of hundreds, is another driver's to OpenCV, and may end the process."""
+    with pytest.raises(CourseError, match="expected"):
+        Video(source)
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf"), 10**6])
+def test_impossible_rates_are_one_error(rate):
+    with pytest.raises(CourseError, match="expected frames a second"):
+        Video([np.zeros((8, 8, 3), np.uint8)], rate)

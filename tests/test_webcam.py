@@ -27,6 +27,7 @@ from flcourse.face.landmarker import FaceLandmarker
 from flcourse.images import read_image
 from flcourse.points import apply
 
+FACE = SimpleNamespace(points=np.ones((68, 2)), number=7, confidence=0.5)
 EYES = np.array([[202, 101], [247, 103]])  # the middles of the astronaut's eyes, read off the enlarged image
 SIZE = (320, 240)
 
@@ -130,14 +131,59 @@ def test_what_was_written_before_the_end_is_kept(landmarker, moving, tmp_path, e
 def test_a_cameras_frames_are_written_in_their_time(tmp_path):
     """At 10 frames/s: each three times into a video of 30; what comes too soon is left out."""
     camera = SimpleNamespace(live=True, rate=30.0, name="camera 0")
-    face = SimpleNamespace(points=np.ones((68, 2)), number=7, confidence=0.5)
     with Recording(tmp_path / "out.mp4", camera) as recording:
         for at in (0, 0.1, 0.2, 0.201, 0.3):
-            recording.write(np.full((240, 320, 3), 99, np.uint8), at, [face])
+            recording.write(np.full((240, 320, 3), 99, np.uint8), at, [FACE])
     assert len(read_video(tmp_path / "out.mp4")) == 10
     assert [(row["frame"], row["time"]) for row in read_csv(tmp_path / "out.csv")] == [
         *(("0", "0.0000"), ("1", "0.1000"), ("4", "0.2000"), ("7", "0.3000"))
     ]
+
+
+def test_frames_of_changing_rate_keep_their_time(tmp_path):
+    """Ten a second, then a second of none: the video written is as long, and a wrong time stamp is no hour of it."""
+    times = [0, 0.1, 0.2, 1.2, 1.3]
+    source = SimpleNamespace(live=False, rate=30.0, name="film")
+    with Recording(tmp_path / "out.mp4", source) as recording:
+        for at in (*times, 5000.0, 5000.1):
+            recording.write(np.full((240, 320, 3), 99, np.uint8), at, [FACE])
+    rows = read_csv(tmp_path / "out.csv")
+    assert [int(row["frame"]) for row in rows] == [0, 1, 4, 7, 37, 40, 41]
+    assert len(read_video(tmp_path / "out.mp4")) == 44
+
+
+def test_frames_of_a_new_size_go_on(landmarker, moving, tmp_path):
+    """As streams do: fitted into the first one's size, their points too."""
+    large = cv2.resize(moving[0].image, (800, 480))
+    webcam(landmarker, [moving[0].image, moving[0].image, large, large], window=False, out=tmp_path / "out.mp4")
+    frames, rows = read_video(tmp_path / "out.mp4"), read_csv(tmp_path / "out.csv")
+    assert [frame.shape for frame in frames] == [(240, 320, 3)] * 4
+    assert frames[3][:20].max() < 30 < frames[3][40:200].mean()  # black above and below
+    wanted = apply(EYES, moving[0].matrices[0]) * (1, 0.8) + (0, 24)  # 800 x 480 in 320 x 240: 320 x 192
+    assert np.abs(eyes_of(rows[3]) - wanted).max() < 5
+
+
+FULL_DISK = """
+import resource, sys
+from flcourse.apps.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)  # writes beyond it fail, as on a full disk
+main(["webcam", "--detector", "haar", "--source", sys.argv[2], "--no-window", "--out", sys.argv[3]])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on a file's size there")
+@pytest.mark.parametrize("name, limit", [("out.mp4", 4096), ("out.avi", 60_000), ("out.mp4", 20_000)])
+def test_a_full_disk_is_told_and_leaves_nothing(moving, tmp_path, name, limit):
+    """Video and points grow beyond what there is."""
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / name).write_bytes(b"of an earlier run")
+    write_video(tmp_path / "in.mp4", [frame.image for frame in moving] * 3)
+    arguments = [str(limit), str(tmp_path / "in.mp4"), str(tmp_path / "new" / name)]
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, *arguments], capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "othing is kept" in done.stderr.splitlines()[-1]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [name]
+    assert (tmp_path / "new" / name).read_bytes() == b"of an earlier run"
 
 
 def test_bad_input_is_one_clear_line(moving, tmp_path, monkeypatch, capsys):
@@ -341,3 +387,27 @@ def test_a_mirror_that_is_turned_is_another_video_for_the_overlay_too(landmarker
     assert (keys.shown[-1][:, ::-1].astype(int) - frames[0][0]).__abs__().mean() < 60  # it was mirrored
     warned = [bool((image[1, :100] == VERMILION).all()) for image in keys.shown]
     assert not any(warned), f"told to look at the road in {sum(warned)} frames, from frame {warned.index(True)} on"
+
+
+def test_keys_change_the_overlay_and_help_is_shown(landmarker, moving, keys):
+    frames = [frame.image for frame in moving] * 2
+    before = [frame.copy() for frame in frames]
+    keys.pressed |= {2: "o", 4: "3", 6: "7", 8: "o", 10: "9", 14: "h", 18: "h"}
+    webcam(landmarker, frames)
+    assert all((a == b).all() for a, b in zip(frames, before, strict=True))  # the caller's own
+    drawn = []
+    for number, (image, frame) in enumerate(zip(keys.shown, frames, strict=True), start=1):
+        part = np.s_[60:, :]  # below the frames/s
+        drawn.append(int((np.abs(image[part].astype(int) - frame[part]).max(axis=2) > 40).sum()))
+        dark = (image[4:236, 4:60] == 0).all(axis=2).mean()
+        assert (dark > 0.3) == (14 < number <= 18), number  # the lines of help
+    # Points, attention, expression, aligned: each paints another part of the image.
+    assert len({count // 200 for count in (drawn[1], drawn[3], drawn[5], drawn[7])}) == 4, drawn
+
+
+def test_the_overlay_that_is_drawn_follows_the_keys(landmarker, moving, keys, monkeypatch):
+    chosen, choose = [], app.LiveLoop.choose
+    monkeypatch.setattr(app.LiveLoop, "choose", lambda loop, name: (choose(loop, name), chosen.append(name)))
+    keys.pressed |= {2: "o", 4: "3", 6: "7", 8: "o", 9: "O"}
+    webcam(landmarker, [frame.image for frame in moving], overlay="mask")
+    assert chosen == ["mask", "aligned", "expression", "aligned", "points", "attention"]

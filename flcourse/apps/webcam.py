@@ -1,13 +1,12 @@
 """`flcourse webcam`: points on the faces of a camera or a video, in a window or into files. Never imports torch."""
 
 import argparse
-import csv
 import os
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,20 +16,19 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from flcourse.apps.options import add_detector, add_weights
+from flcourse.apps.recording import Recording
 from flcourse.errors import CourseError
 from flcourse.face.draw import draw_label
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker
 from flcourse.face.live import LiveLoop
 from flcourse.face.overlays import open_overlay
-from flcourse.face.track import FaceTracker, TrackedFace
+from flcourse.face.track import FaceTracker
 from flcourse.face.video import Video
 from flcourse.images import write_image
-from flcourse.points import N_POINTS
 
 TITLE = "flcourse webcam"
-HELP = "q or Esc quits, s saves an image, space pauses, m mirrors"
+HELP = "q or Esc quits, s saves an image, space pauses, m mirrors, o changes the overlay, h shows all keys"
 NO_WINDOW = "without a window: --no-window --out VIDEO.mp4"
-CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # what OpenCV's wheels can write on every system
 QUIT_KEYS = (ord("q"), ord("Q"), 27)  # 27: Esc
 LABEL_SIZE = 160  # px, the size of face whose label the frames/s are written like
 
@@ -38,8 +36,8 @@ LABEL_SIZE = 160  # px, the size of face whose label the frames/s are written li
 def configure(parser: argparse.ArgumentParser) -> None:
     """What `flcourse webcam` takes."""
     parser.description += (
-        " In the window q or Esc quits, s saves an image, space pauses, m mirrors. --out writes a video with what is "
-        "drawn and, beside it, a CSV: frame, time, face, confidence, x0, y0, ..., x67, y67 in the video's pixels."
+        f" In the window {HELP}. --out writes a video with what is drawn and, beside it, a CSV: frame, time, face, "
+        "confidence, x0, y0, ..., x67, y67 in the video's pixels."
     )
     add = parser.add_argument
     add("--source", default="0", metavar="0|VIDEO", help="a camera's number or a video file (default: 0, the first)")
@@ -119,90 +117,22 @@ class Rate:
         return (len(self._times) - 1) / seconds if seconds > 0 else 0.0
 
 
-class Recording:
-    """Writes an annotated video and, beside it, the points as CSV: under temporary names until it ends.
-
-    A file gives every frame. A camera's frames come as they come; they are written once, several times or not at all,
-    so that the video runs at its rate. `frame` in the CSV counts the written video's frames from 0;
-    `confidence` is empty where the network has none.
-    """
-
-    COLUMNS = ("frame", "time", "face", "confidence", *(f"{axis}{i}" for i in range(N_POINTS) for axis in "xy"))
-
-    def __init__(self, out: Path, video: Video) -> None:
-        if out.suffix.lower() not in CODECS:
-            raise CourseError(f"{out}: expected a video's name that ends in {' or '.join(CODECS)}")
-        self.paths = out, out.with_suffix(".csv")
-        for path in self.paths:
-            if path.is_dir():
-                raise CourseError(f"{path}: is a folder, expected a file's name; give another --out")
-            if path.exists() and Path(video.name).exists() and path.samefile(video.name):
-                raise CourseError(f"{path}: is the source too; give another --out")
-        self.video, self.frames = video, 0
-        # The suffix last: it tells OpenCV the form of file.
-        self._parts = [path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}") for path in self.paths]
-        self._writer: cv2.VideoWriter | None = None
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            self._text = open(self._parts[1], "w", encoding="utf-8", newline="")
-        except OSError as error:
-            raise CourseError(f"{out}: cannot be written ({error.strerror or error})") from error
-        self._rows = csv.writer(self._text)
-        self._rows.writerow(self.COLUMNS)
-
-    def write(self, image: np.ndarray, at: float, faces: Sequence[TrackedFace]) -> None:
-        """Add an annotated RGB frame of `at` seconds and its faces' points."""
-        height, width = image.shape[:2]
-        if self._writer is None:
-            codec = cv2.VideoWriter.fourcc(*CODECS[self.paths[0].suffix.lower()])
-            self._writer = cv2.VideoWriter(str(self._parts[0]), codec, self.video.rate, (width, height))
-            if not self._writer.isOpened():
-                raise CourseError(f"{self.paths[0]}: OpenCV cannot write this video ({width} x {height} px)")
-        times = max(0, round(at * self.video.rate) + 1 - self.frames) if self.video.live else 1
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        for _ in range(times):
-            self._writer.write(bgr)
-        if times:
-            for face in faces:
-                numbers = [f"{value:.2f}" for value in face.points.ravel()]
-                confidence = "" if face.confidence is None else f"{face.confidence:.4f}"
-                self._rows.writerow([self.frames, f"{at:.4f}", face.number, confidence, *numbers])
-        self.frames += times
-
-    def __enter__(self) -> "Recording":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._text.close()
-        if self._writer:
-            self._writer.release()
-        if not self.frames:
-            for part in self._parts:
-                with suppress(OSError):
-                    part.unlink()
-            return
-        for part, path in zip(self._parts, self.paths, strict=True):
-            try:
-                os.replace(part, path)
-            except OSError as error:  # on Windows, where a player has it open
-                raise CourseError(f"{path}: cannot be replaced ({error.strerror}); written to {part}") from error
-        print(f"wrote {self.frames} frames to {self.paths[0]}, points to {self.paths[1]}")
-
-
 class Window:
     """The window, its keys, and the pace at which a file is shown."""
 
     def __init__(self, video: Video, loop: LiveLoop) -> None:
-        self.video, self.loop, self.paused = video, loop, False
+        self.video, self.loop, self.paused, self.help = video, loop, False, False
         self._start: float | None = None  # by time.perf_counter(), when the frame of time 0 was due
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-        self._sized = False
+        self._size: tuple[int, ...] | None = None
 
     def show(self, image: np.ndarray, at: float, rate: float) -> bool:
         """Show an annotated RGB frame of `at` seconds; False once the user has quit. Blocks while paused."""
-        if not self._sized:
-            self._sized = True
+        if self._size != image.shape:  # at the beginning, and where a stream goes on in another size
+            self._size = image.shape
             cv2.resizeWindow(TITLE, image.shape[1], image.shape[0])
+        if self.help:
+            self._draw_help(image)
         draw_label(image, f"{rate:.0f} frames/s", (image.shape[1], 0), LABEL_SIZE)
         cv2.imshow(TITLE, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         now = time.perf_counter()
@@ -217,6 +147,26 @@ class Window:
             self._start = time.perf_counter() - at
         return going
 
+    def _draw_help(self, image: np.ndarray) -> None:
+        """Write what the keys do, a line each, from the upper left corner on."""
+        overlays = [f"{k}  {name}" + "  (now)" * (name == self.loop.name) for k, name in self._numbered.items()]
+        lines = [
+            "q  quit",
+            "s  save an image",
+            "space  pause",
+            "m  mirror",
+            "o  next overlay",
+            *overlays,
+            "h  hide this",
+        ]
+        step = image.shape[0] / (len(lines) + 1)
+        for number, line in enumerate(lines, start=1):
+            draw_label(image, line, (0, step * number), min(LABEL_SIZE, 4 * step))
+
+    @property
+    def _numbered(self) -> dict[str, str]:
+        return {str(number): name for number, name in enumerate(self.loop.overlays, start=1)}
+
     def _keys(self, milliseconds: int, image: np.ndarray) -> bool:
         """Wait for a key and obey it; False when it, or the window's own button, quits."""
         key = cv2.waitKey(milliseconds)
@@ -226,6 +176,13 @@ class Window:
             self.paused = not self.paused
         elif key in (ord("m"), ord("M")):
             self.loop.mirror = not self.loop.mirror
+        elif key in (ord("o"), ord("O")):
+            names = self.loop.overlays
+            self.loop.choose(names[(names.index(self.loop.name) + 1) % len(names)])
+        elif key in (ord("h"), ord("H")):
+            self.help = not self.help
+        elif (name := self._numbered.get(chr(max(key, 0)))) is not None:
+            self.loop.choose(name)
         elif key in (ord("s"), ord("S")):
             path = Path(f"flcourse_{datetime.now():%Y-%m-%d_%H-%M-%S_%f}.png")
             write_image(path, image)

@@ -44,7 +44,7 @@ class LiveLoop:
         self.image: np.ndarray | None = None  # the same with the overlay
         self.faces: list[FaceLandmarks] = []
         self._overlay: Overlay | None = None
-        self._mirrored: bool | None = None  # the last frame; None: nothing was seen yet
+        self._seen: tuple | None = None  # whether the last frame was mirrored, and its shape; None: there was none
         self._closed, self._turn = False, Lock()
 
     def check(self, name: str) -> str:
@@ -72,16 +72,16 @@ class LiveLoop:
         """The frame of time `at`, s, with its faces drawn on a copy, (H, W, 3) uint8 RGB; None once closed.
 
         A mirror that was turned since the last frame is another video: faces have leapt to the other side, left and
-        right eyes have changed places. Raises what `find` and the overlay raise.
+        right eyes have changed places. So is a frame of another size. Raises what `find` and the overlay raise.
         """
         with self._turn:
             if self._closed:
                 return None
-            mirrored = self.mirror
-            if self._mirrored not in (None, mirrored):
+            seen = self.mirror, frame.shape
+            if self._seen not in (None, seen):
                 self._begin_anew()
-            self._mirrored = mirrored
-            if mirrored:
+            self._seen = seen
+            if self.mirror:
                 frame = np.ascontiguousarray(frame[:, ::-1])
             if self._overlay is None:
                 self._overlay = self.open_overlay(self.name)
@@ -92,6 +92,6 @@ class LiveLoop:
             return image
 
     def _begin_anew(self) -> None:
-        self._overlay = self._mirrored = None
+        self._overlay = self._seen = None
         if hasattr(self.find, "reset"):
             self.find.reset()

@@ -139,9 +139,14 @@ def _points() -> Overlay:
             size = face.box.side
             draw_box(image, face.box)
             draw_points(image, face.points, size)
-            draw_label(image, f"{face.number}: {face.confidence_text}", (face.box.left, face.box.top), size)
+            draw_label(image, point_label(face), (face.box.left, face.box.top), size)
 
     return draw
+
+
+def point_label(face: TrackedFace) -> str:
+    """What stands above a face's box: its number and the network's confidence."""
+    return f"{face.number}: {face.confidence_text}"
 
 
 def _attention() -> Overlay:

@@ -2,9 +2,10 @@
 
 import math
 import os
+import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from flcourse.errors import CourseError
 
 RATE = 30.0  # frames/s, where a source does not say
 FIRST, NEXT = 10.0, 5.0  # s to wait for a camera's first image (some open slowly), and for each after it
+CAMERAS = 100  # whose numbers OpenCV takes as such; it adds hundreds to say through which driver
 REST = 0.02  # s between two tries after a camera gave nothing
 
 # FFmpeg's AV_LOG_QUIET, else it prints what it finds wrong with a file. Here, as it is looked at only once.
@@ -34,6 +36,8 @@ class Video:
     """
 
     def __init__(self, source: int | str | os.PathLike | Iterable[np.ndarray], rate: float = RATE) -> None:
+        if not 0 < rate <= 1000:
+            raise CourseError(f"rate={rate}: expected frames a second, more than 0 and at most 1000")
         self.rate = rate  # frames/s to show it at; a file's own
         self.count: int | None = None  # how many images, where that is known; a file may be a little wrong
         self.live = False
@@ -43,14 +47,16 @@ class Video:
         self._start, self._last = math.nan, -math.inf  # the first time, and the last that was given
 
     def _open(self, source) -> Read:
-        if isinstance(source, str) and source.strip().isdecimal():  # as a command line gives it
+        if isinstance(source, str) and re.fullmatch(r"\s*[-+]?[0-9]+\s*", source):  # as a command line gives it
             source = int(source)
-        if isinstance(source, int):
+        if isinstance(source, int) and not (isinstance(source, bool) or 0 <= source < CAMERAS):
+            raise CourseError(f"camera {source}: expected a number from 0, the first, to {CAMERAS - 1}")
+        if isinstance(source, int) and not isinstance(source, bool):
             self.name, self.live = f"camera {source}", True
-        elif isinstance(source, str | os.PathLike):
+        elif isinstance(source, str | os.PathLike) and "\0" not in os.fsdecode(source):
             self.name = os.fspath(source)
             self.live = "://" in self.name or Path(source).is_char_device()  # /dev/video0
-        elif isinstance(source, Iterable):
+        elif isinstance(source, Iterable) and not isinstance(source, str | bytes | Mapping):
             self.name = "the images"
             self.count = len(source) if hasattr(source, "__len__") else None
             images = iter(source)

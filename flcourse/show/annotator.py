@@ -15,10 +15,9 @@ import traitlets
 from flcourse.data.drawing.shape import NEUTRAL, Expression, express
 from flcourse.data.imglab import Face, read_imglab, write_imglab
 from flcourse.errors import CourseError
-from flcourse.face.draw import PART_COLOURS
 from flcourse.images import read_image, write_image
-from flcourse.points import CLOSED_PARTS, N_POINTS, PARTS, Box, tight_box
-from flcourse.show.assets import script, style
+from flcourse.points import N_POINTS, PARTS, Box, tight_box
+from flcourse.show.assets import parts, script, style
 
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
@@ -60,20 +59,14 @@ def scheme() -> dict:
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 6.0
     scale = (100 - 2 * margin) / (high[0] - low[0])
-    parts = [
-        {
-            "indices": list(part),
-            "closed": name in CLOSED_PARTS,
-            "colour": "rgb({}, {}, {})".format(*PART_COLOURS[name]),
-            "name": WHERE[name][0],
-            "hint": WHERE[name][1],
-        }
-        for name, part in PARTS.items()
+    named = [
+        part | {"name": name, "hint": hint}
+        for part, (name, hint) in zip(parts(), (WHERE[name] for name in PARTS), strict=True)
     ]
     return {
         "points": ((points - low) * scale + margin).round(2).tolist(),
         "height": round(float((high[1] - low[1]) * scale + 2 * margin), 2),
-        "parts": parts,
+        "parts": named,
     }
 
 

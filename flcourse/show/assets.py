@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from flcourse.colours import hex_code
+from flcourse.face.draw import PART_COLOURS
+from flcourse.points import CLOSED_PARTS, PARTS
 from flcourse.show.plot import BLUE, ORANGE
 
 _HERE = Path(__file__).parent
@@ -19,6 +22,14 @@ def script(name: str) -> str:
 def style(name: str) -> str:
     """The style sheet `name` of this folder, with the course's colours and `shared.css` before it."""
     return f".flcourse-widget {{ {_COLOURS} }}\n{_read('shared.css')}{_read(name)}"
+
+
+def parts() -> list[dict]:
+    """How a browser draws the 68 points, as `face.draw` does: of each part its `indices`, `closed` and `colour`."""
+    return [
+        {"indices": list(part), "closed": name in CLOSED_PARTS, "colour": hex_code(PART_COLOURS[name])}
+        for name, part in PARTS.items()
+    ]
 
 
 def _read(name: str) -> str:

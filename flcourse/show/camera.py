@@ -22,15 +22,15 @@ import traitlets
 from flcourse.errors import CourseError
 from flcourse.face.landmarker import FaceLandmarks
 from flcourse.face.live import Find, LiveLoop
-from flcourse.face.overlays import OVERLAYS, Overlay, open_overlay
+from flcourse.face.overlays import OVERLAYS, Overlay, open_overlay, point_label
 from flcourse.face.video import RATE, Video
 from flcourse.images import decode_image, shrink
-from flcourse.show.assets import script, style
+from flcourse.show.assets import parts, script, style
 from flcourse.show.plot import Figure, gallery
 from flcourse.show.widgets import FAILED, one_line
 
-SHOWN = 640  # px, the longer side of what is sent to the browser: a frame is 30 to 60 KB
-JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
+SHOWN = 640  # px, the longer side of what is sent to the browser: a frame is 30 to 50 KB
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 75]
 SECOND, TELL = 1.0, 0.25  # s: frames/s are counted over the one, and told every other
 STRIP, TITLE, COLUMNS = 2.6, 0.3, 4  # inches: a frame's width in a figure and the line above it; frames in a row
 
@@ -70,10 +70,11 @@ class BrowserCamera(LastFrame, anywidget.AnyWidget):
 
     `find(image, time)` takes (H, W, 3) uint8 RGB, longer side at most 640 px, and seconds since Start, and returns
     faces: a `FaceTracker`, or any function; where it has a `reset`, that is called at each Start. `overlays` are the
-    names to choose from, and `open_overlay(name)` gives a fresh one; the course's need a tracker's faces. One frame is
-    on its way at a time, always the newest. A mirrored image is mirrored before it is looked at, so that what is
-    drawn on it can be read. `frame`, `image` and `faces` keep the last one. What `find` or an overlay raises turns
-    the camera off and is shown, as `error` says.
+    names to choose from, and `open_overlay(name)` gives a fresh one; the course's need a tracker's faces. Two frames
+    are on their way at a time, always the newest. Of the course's overlay "points" only the points travel back, and
+    are drawn over the browser's own video; of the others, whose pixels are Python's, the image. A mirrored image is
+    mirrored before it is looked at, so that what is drawn on it can be read. `frame`, `image` and `faces` keep the
+    last one. What `find` or an overlay raises turns the camera off and is shown, as `error` says.
     """
 
     _esm = script("camera.js")
@@ -81,6 +82,7 @@ class BrowserCamera(LastFrame, anywidget.AnyWidget):
 
     overlays = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
     overlay = traitlets.Unicode(help="the one that is drawn").tag(sync=True)
+    parts = traitlets.List(parts(), read_only=True, help="how the 68 points are joined and coloured").tag(sync=True)
     mirror = traitlets.Bool(True, help="as people know themselves").tag(sync=True)
     error = traitlets.Unicode("", help="what went wrong in Python, in one line").tag(sync=True)
 
@@ -133,11 +135,23 @@ class BrowserCamera(LastFrame, anywidget.AnyWidget):
                 frame = decode_image(buffers[0] if buffers else b"", "the browser's image")
                 self._loop.mirror = bool(content.get("mirrored", False))
                 image = self._loop(frame, float(content["time"]))
-                answer = {"kind": "answer", "session": session, "number": content["number"], "faces": len(self.faces)}
-                self.send(answer, [to_jpeg(image)])
+                said = {"kind": "answer", "session": session, "number": content["number"], "faces": len(self.faces)}
+                more, data = self._answer(image)
+                self.send(said | more, [data])
         except Exception as problem:  # the learner's own function: whatever it raises belongs into the widget
             self.error = one_line(problem)
             self.stop()
+
+    def _answer(self, image: np.ndarray) -> tuple[dict, bytes]:
+        """What the browser shows: points to draw over its own video, or the image that was drawn on."""
+        size, mirrored = [image.shape[1], image.shape[0]], self._loop.mirror
+        shown = {"size": size, "mirrored": mirrored, "points": False}
+        if self._loop.open_overlay is not open_overlay or self._loop.name != "points":
+            return shown, to_jpeg(image)
+        faces = [face for face in self.faces if np.isfinite(face.points).all()]
+        boxes = [[face.box.left, face.box.top, face.box.width, face.box.height] for face in faces]
+        shown |= {"points": True, "boxes": boxes, "labels": [point_label(face) for face in faces]}
+        return shown, np.array([face.points for face in faces], "<f4").tobytes()
 
 
 class LiveImage(anywidget.AnyWidget):
