@@ -192,6 +192,28 @@ def test_a_dead_network_is_not_waited_for_twice(empty_data, monkeypatch):
     assert tries == [detector_files.YUNET.name]
 
 
+def test_half_a_minute_later_a_download_is_tried_again(empty_data, monkeypatch):
+    monkeypatch.delenv("FLCOURSE_OFFLINE")
+    now, alive, tries = [1000.0], [False], []
+    monkeypatch.setattr(detector_files.time, "monotonic", lambda: now[0])
+
+    def fetch(urls, target, **sums):
+        tries.append(now[0])
+        if not alive[0]:
+            raise CourseError(f"{target.name}: no network at {now[0]:.0f} s")
+        target.write_bytes(b"a network")
+        return target
+
+    monkeypatch.setattr(detector_files, "download", fetch)
+    for moment, told in ((1000.0, 1000), (1029.0, 1000), (1031.0, 1031), (1060.0, 1031)):
+        now[0] = moment
+        with pytest.raises(CourseError, match=f"no network at {told} s"):
+            detector_files.model_path(detector_files.YUNET)
+    alive[0], now[0] = True, 1062.0
+    assert detector_files.model_path(detector_files.YUNET).read_bytes() == b"a network"
+    assert tries == [1000.0, 1031.0, 1062.0]
+
+
 @pytest.mark.parametrize("name, file", [("yunet", detector_files.YUNET.name), ("ssd", detector_files.SSD_WEIGHTS.name)])
 def test_a_damaged_model_file_is_named(empty_data, name, file):
     for other in (detector_files.SSD_NET.name, file):

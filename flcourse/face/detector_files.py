@@ -1,6 +1,8 @@
 """The detectors' model files: what they are, where they are found or fetched from, and whether they are whole."""
 
 import hashlib
+import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +57,10 @@ SSD8_WEIGHTS = ModelFile(
 )
 SSD8_NET = ModelFile("opencv_face_detector.pbtxt")
 
-_failed: dict[str, str] = {}  # file name -> error: no second wait for a network that was dead a moment ago
+# File name -> when it could not be had, s, and why: no second wait for a network that was dead a moment ago, and a new
+# try soon after, for kernels live for days.
+_failed: dict[str, tuple[float, str]] = {}
+AGAIN = 30.0  # s
 
 
 def model_path(file: ModelFile) -> Path:
@@ -63,12 +68,13 @@ def model_path(file: ModelFile) -> Path:
     found = find_file(f"models/{file.name}")
     if found is not None:
         return found
-    if file.name in _failed and not offline():
-        raise CourseError(_failed[file.name])
+    when, why = _failed.get(file.name, (-math.inf, ""))
+    if time.monotonic() - when < AGAIN and not offline():
+        raise CourseError(why)
     try:
         return _fetch(file)
     except CourseError as error:
-        _failed[file.name] = str(error)
+        _failed[file.name] = time.monotonic(), str(error)
         raise
 
 
