@@ -244,6 +244,26 @@ def test_what_fails_in_the_thread_reaches_the_caller(toy):
         tracker(frame(250), 0)
 
 
+def test_a_detection_that_failed_once_does_not_end_the_video(toy):
+    class Flaky(FakeDetector):
+        def __call__(self, image):
+            found = super().__call__(image)
+            if self.calls == 2:
+                raise RuntimeError("no memory")
+            return found
+
+    toy.detector = Flaky()
+    toy.detector.faces = [HERE]
+    seen = []
+    with FaceTracker(toy) as tracker:
+        for number in range(40):
+            try:
+                seen.append(len(tracker(frame(250), number / 30)))
+            except RuntimeError:
+                seen.append("no memory")
+    assert seen.count("no memory") == 1 and seen.count(1) == 39 and toy.detector.calls > 2
+
+
 def test_wrong_use_is_refused(toy):
     with FaceTracker(toy) as tracker:
         tracker(frame(250), 1.0)

@@ -167,7 +167,8 @@ class FaceTracker:
             self._began, self._searched = time, [(track, track.face.box) for track in self._tracks]
         if self._job is None or not self._due(time):
             return []
-        found, self._job = self._job.result(), None
+        job, self._job = self._job, None  # first, so that one that failed does not fail in every frame to come
+        found = job.result()
         for track, was in self._searched:  # those lost since, too: what was seen of them is out of date
             match = max(found, key=lambda d: overlap(d[0], was), default=None)
             if match is None or overlap(match[0], was) < 0.2:
