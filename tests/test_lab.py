@@ -189,6 +189,34 @@ def test_narrow_screens_need_no_sideways_scrolling(toys):
         toys.page.set_viewport_size(size)
 
 
+def test_a_restart_and_a_reopened_page_say_what_to_do(folder, open_notebook):
+    """Widgets whose kernel has gone; and "model not found", all that JupyterLab says in a page opened anew."""
+    faces = [
+        "import numpy as np\nfrom flcourse.show.annotator import Annotator\nAnnotator(np.zeros((80, 100, 3), np.uint8))"
+    ]
+    write_notebook(folder / "notebooks" / "left.ipynb", [*CELLS, *faces])
+    with open_notebook("left.ipynb") as opened:
+        opened.run_all()
+        page, notes = opened.page, opened.page.locator(".flcourse-note")
+        expect(page.locator(".flcourse-explore")).to_be_visible()
+        expect(notes).to_have_count(5)
+        for number in range(5):
+            expect(notes.nth(number)).to_be_hidden()
+        page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+        told = re.compile("^The kernel has ended or was restarted: run the cells again")
+        expect(page.locator(".flcourse-pad-error").first).to_have_text(told)
+        expect(page.locator(".flcourse-mark-status")).to_have_text(told)
+        expect(page.locator(".flcourse-explore .flcourse-note-line")).to_have_text(told)
+        page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+        opened.wait("!jupyterapp.shell.currentWidget.context.model.dirty", 15, "the notebook was not saved")
+        page.reload()
+        opened.wait("window.jupyterapp?.shell.currentWidget?.sessionContext?.isReady", 90, "the page did not come back")
+        expect(notes).to_have_count(5)
+        for number in range(5):
+            expect(notes.nth(number)).to_be_visible(timeout=60_000)
+            expect(notes.nth(number)).to_contain_text("Run the notebook's cells, from the top, to use it.")
+
+
 def test_numpy_notebook(folder, open_notebook):
     """Lesson 1 as a learner has it: it runs, reads drawn digits, and its learning-rate slider draws anew."""
     source = NOTEBOOKS / "01_numpy_mnist.ipynb"

@@ -59,6 +59,7 @@ function render({ model, el }) {
   let nudging = false; // arrow keys in a row are one step to undo
   let zoom = 1, corner = [-0.5, -0.5]; // the view: how much larger than the whole, and its top left, in pixels
   let bitmap = null, frame = 0;
+  let ended = false; // the kernel
 
   const span = () => size.map((side) => side / zoom); // of the view, in pixels
   const toPixels = (parts) => parts.map((part, k) => corner[k] + part * span()[k]);
@@ -249,6 +250,7 @@ function render({ model, el }) {
     hint.textContent = part.hint;
     const to = marks()[i] ? "Drag it, or move it by the arrow keys." : "Click where it is.";
     status.textContent = set === count ? `All ${count} points are set. ${to}` : `${set} of ${count} set. ${to}`;
+    if (ended) status.textContent = ENDED;
     if (document.activeElement !== number) number.value = i;
     undo.disabled = !model.get("history").length;
     remove.disabled = !marks()[i];
@@ -417,8 +419,13 @@ function render({ model, el }) {
   }, () => { status.textContent = "The image could not be shown."; });
   const resized = new ResizeObserver(draw);
   resized.observe(photo);
+  const leave = attend(model, () => {
+    ended = true;
+    draw();
+  });
   draw();
   return () => {
+    leave();
     cancelAnimationFrame(frame);
     resized.disconnect();
     for (const name of watched) model.off(name, draw);

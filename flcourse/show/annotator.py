@@ -18,6 +18,7 @@ from flcourse.errors import CourseError
 from flcourse.images import read_image, write_image
 from flcourse.points import N_POINTS, PARTS, Box, tight_box
 from flcourse.show.assets import parts, script, style
+from flcourse.show.notes import Noted
 
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
@@ -70,7 +71,7 @@ def scheme() -> dict:
     }
 
 
-class Annotator(anywidget.AnyWidget):
+class Annotator(Noted, anywidget.AnyWidget):
     """A photograph, (H, W, 3) uint8 RGB, on which 68 points are clicked in order, dragged and corrected.
 
     `points`, (68, 2) image pixels, are a proposal to begin with (say, a landmarker's); NaN where there is none. The

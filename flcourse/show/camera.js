@@ -456,7 +456,7 @@ function render({ model, el }) {
   const events = {
     "msg:custom": received, "change:error": failed, "change:mirror": turned, "change:overlay": show,
   };
-  const unwatch = whenKernelGoes(model, lost);
+  const unwatch = attend(model, lost);
   for (const [name, handler] of Object.entries(events)) model.on(name, handler);
   document.addEventListener("visibilitychange", hide);
   window.addEventListener("pagehide", leave);

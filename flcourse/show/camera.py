@@ -26,6 +26,7 @@ from flcourse.face.overlays import OVERLAYS, Overlay, open_overlay, point_label
 from flcourse.face.video import RATE, Video
 from flcourse.images import decode_image, shrink
 from flcourse.show.assets import parts, script, style
+from flcourse.show.notes import KernelNote, Noted, close_all, show_with_note
 from flcourse.show.plot import Figure, gallery
 from flcourse.show.widgets import FAILED, one_line
 
@@ -65,7 +66,7 @@ class LastFrame:
         return self._loop.faces
 
 
-class BrowserCamera(LastFrame, anywidget.AnyWidget):
+class BrowserCamera(LastFrame, Noted, anywidget.AnyWidget):
     """The camera of the browser, with what `find` finds drawn on its images; works with a kernel anywhere.
 
     `find(image, time)` takes (H, W, 3) uint8 RGB, longer side at most 640 px, and seconds since Start, and returns
@@ -107,6 +108,11 @@ class BrowserCamera(LastFrame, anywidget.AnyWidget):
         session, self.session = self.session, ""
         if session:
             self.send({"kind": "off", "session": session})
+
+    def close(self) -> None:
+        """Turn the camera off, and take the widget off the page."""
+        self.stop()
+        super().close()
 
     @traitlets.validate("overlay")
     def _check(self, proposal) -> str:
@@ -200,12 +206,22 @@ class VideoPlayer(LastFrame, ipywidgets.VBox):
         self.button.on_click(lambda _button: self.stop())
         self.choice.observe(lambda change: loop.choose(change.new), "value")
         row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
-        super().__init__([self.screen, ipywidgets.Box([self.button, self.choice, self.status], layout=row)])
+        self._note = KernelNote()
+        controls = ipywidgets.Box([self.button, self.choice, self.status], layout=row)
+        super().__init__([self.screen, controls, self._note])
         self.add_class("flcourse-player")
         self.task = asyncio.get_running_loop().create_task(self._play())
 
     def __repr__(self):  # what a reader on GitHub sees in its place
         return f"{self.video.name}, played: run this notebook to see it"
+
+    def _ipython_display_(self) -> None:
+        show_with_note(self, self._note.note)
+
+    def close(self) -> None:
+        """Stop, and take it off the page with all that it is made of."""
+        self.stop()
+        close_all(self)
 
     def stop(self) -> None:
         """Stop after the frame that is being looked at, and give the camera or the file back."""

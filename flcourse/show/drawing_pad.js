@@ -162,9 +162,11 @@ function render({ model, el }) {
 
   model.on("change:strokes", redraw);
   model.on("change:answers", answered);
+  const leave = attend(model, () => complain(ENDED));
   redraw();
   show();
   return () => {
+    leave();
     clearTimeout(timer);
     clearTimeout(patience);
     model.off("change:strokes", redraw);

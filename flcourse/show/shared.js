@@ -11,11 +11,17 @@ function maker(widget) {
   };
 }
 
+const ENDED = "The kernel has ended or was restarted: run the cells again, from the top.";
+
 /**
- * Calls `gone` once the kernel behind a widget has ended or was restarted; returns a function that ends the watch.
- * JupyterLab has both signals; elsewhere only a message that cannot be sent tells.
+ * What each widget does while it is in the page: hides the note for readers without its kernel (notes.py), and calls
+ * `gone` once the kernel has ended or was restarted. Returns a function that ends both. JupyterLab has the signals;
+ * elsewhere only a message that cannot be sent tells.
  */
-function whenKernelGoes(model, gone) {
+function attend(model, gone) {
+  const hiding = document.createElement("style");
+  hiding.textContent = `.flcourse-note-${model.get("note")} { display: none; }`;
+  document.head.append(hiding);
   const signal = model.widget_manager?.kernel?.statusChanged;
   const status = (_, now) => {
     if (["restarting", "autorestarting", "terminating", "dead"].includes(now)) gone();
@@ -23,6 +29,7 @@ function whenKernelGoes(model, gone) {
   model.on("comm_live_update", gone); // a restart
   signal?.connect(status); // a death
   return () => {
+    hiding.remove();
     model.off("comm_live_update", gone);
     signal?.disconnect(status);
   };

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from flcourse.data.imglab import Face, split_faces
+from flcourse.show.notes import KernelNote, show_with_note
 from flcourse.show.plot import BLUE, ORANGE, Figure, to_png
 from flcourse.show.widgets import one_line
 from flcourse.training.checkpoints import load_network, read_training
@@ -77,14 +78,18 @@ class LiveTraining:
         self.status = ipywidgets.Label("reading faces")
         self.progress = ipywidgets.FloatProgress(0, min=0, max=1, layout=ipywidgets.Layout(width="16em"))
         self.image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%"))
+        self._note = KernelNote()
         self.widget = ipywidgets.VBox(
-            [ipywidgets.HBox([self.button, self.progress, self.status]), self.image],
+            [ipywidgets.HBox([self.button, self.progress, self.status]), self.image, self._note],
         )
         self._thread = threading.Thread(target=self._train, args=(faces, options), daemon=True)
         self._thread.start()
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict:
         return self.widget._repr_mimebundle_(**kwargs)
+
+    def _ipython_display_(self) -> None:
+        show_with_note(self.widget, self._note.note)
 
     def stop(self) -> None:
         """End the training after the batch at hand."""

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from flcourse.images import FIXED, MNIST_SIZE, centre_digit, fixed_point
 from flcourse.show.assets import script, style
+from flcourse.show.notes import KernelNote, Noted, close_all, show_with_note
 from flcourse.show.plot import ORANGE, to_png
 
 DIGITS = 10
@@ -50,7 +51,7 @@ def draw_strokes(strokes: Iterable[np.ndarray], size: int = PAD_SIZE, brush: int
     return image
 
 
-class DrawingPad(anywidget.AnyWidget):
+class DrawingPad(Noted, anywidget.AnyWidget):
     """A pad to draw a digit on, with what the network sees of it and how sure it is of each digit.
 
     `recognise` takes one digit in MNIST's form, (28, 28) uint8, and returns ten probabilities (NumPy, a list or a torch
@@ -146,13 +147,21 @@ class Explorer(ipywidgets.VBox):
         self.status = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="32px", margin="0 0 0 4px"))
         self._running, self._stale = threading.Lock(), False
         self.image.value = self._png()  # a mistake in the function itself is raised here, with its traceback
-        super().__init__([*controls.values(), self.status, self.image])
+        self._note = KernelNote()
+        super().__init__([*controls.values(), self.status, self.image, self._note])
         self.add_class("flcourse-explore")
         for control in controls.values():
             control.observe(self._update, "value")
 
     def __repr__(self):  # what a reader on GitHub sees in its place
         return f"Controls for {', '.join(self.controls)}: run this notebook to move them"
+
+    def _ipython_display_(self) -> None:
+        show_with_note(self, self._note.note)
+
+    def close(self) -> None:
+        """Take it off the page with all that it is made of."""
+        close_all(self)
 
     def _update(self, _change=None) -> None:
         """Draw the image of the controls' values; while that runs, further changes only ask for one more run.
