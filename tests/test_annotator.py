@@ -5,10 +5,11 @@ import pytest
 import traitlets
 from toys import template, toy_set
 
+from flcourse.data.drawn_faces import draw_face
 from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError
 from flcourse.images import read_image
-from flcourse.points import N_POINTS, PARTS, tight_box
+from flcourse.points import N_POINTS, PARTS, face_box
 from flcourse.show.annotator import WHERE, Annotator, scheme
 
 POINTS = template() * 70 + (61.37, 48.81)  # fractions of a pixel, as clicks on an enlarged image give
@@ -54,11 +55,15 @@ def test_starts_from_a_proposal():
     assert whole.done  # annotators are independent
 
 
-def test_box_is_the_square_about_the_points():
-    box = Annotator(IMAGE, POINTS).box
-    tight = tight_box(POINTS)
-    assert box.width == box.height == pytest.approx((tight.width + tight.height) / 2)
-    assert box.centre == pytest.approx(tight.centre)
+def test_box_is_the_face_box_that_all_else_uses():
+    assert Annotator(IMAGE, POINTS).box == face_box(POINTS)
+    off = []
+    for seed in range(30):  # drawn with boxes as the iBUG file's, scatter included
+        drawn = draw_face(seed, 64, plain=True)
+        box = Annotator(drawn.image, drawn.points).box
+        off.append([*(np.subtract(box.centre, drawn.box.centre) / drawn.box.side), box.side / drawn.box.side - 1])
+    x, y, larger = np.abs(np.mean(off, axis=0))
+    assert max(x, y) < 0.02 and larger < 0.06
 
 
 def test_face_is_what_training_reads(tmp_path):
@@ -86,6 +91,24 @@ def test_saved_again_it_replaces_its_face(tmp_path):
     [face] = annotator.save(xml)
     assert face.points == pytest.approx(POINTS + 1.5, abs=0.01) and face.file == "mine_0000.png"
     assert len(Annotator(IMAGE, POINTS).save(xml)) == 2  # another annotator's face is added
+
+
+def test_a_face_that_is_there_just_so_is_not_doubled(tmp_path):
+    """A notebook that is run again."""
+    for _ in range(2):
+        faces = Annotator(IMAGE, POINTS + 0.123).save(tmp_path / "mine.xml", "me.png")
+    assert len(faces) == 1 and len(Annotator(IMAGE, POINTS + 1).save(tmp_path / "mine.xml", "me.png")) == 2
+
+
+@pytest.mark.parametrize("name", ["a\x01.png", "a\nb.png", "\x0b.png", "\ud800.png", "..\\a.png", "../a.png"])
+def test_a_name_that_no_reader_takes_leaves_what_is_there(tmp_path, name):
+    xml = tmp_path / "in" / "mine.xml"
+    Annotator(IMAGE, POINTS).save(xml)
+    before = xml.read_bytes()
+    with pytest.raises(CourseError):
+        Annotator(IMAGE[::-1], POINTS).save(xml, name)
+    assert xml.read_bytes() == before and len(read_imglab(xml)) == 1
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["in", "mine.xml", "mine_0000.png"]
 
 
 def test_saving_adds_to_what_is_there(tmp_path):

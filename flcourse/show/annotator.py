@@ -16,7 +16,7 @@ from flcourse.data.drawing.shape import NEUTRAL, Expression, express
 from flcourse.data.imglab import Face, read_imglab, write_imglab
 from flcourse.errors import CourseError
 from flcourse.images import read_image, write_image
-from flcourse.points import N_POINTS, PARTS, Box, tight_box
+from flcourse.points import N_POINTS, PARTS, Box, face_box
 from flcourse.show.assets import parts, script, style
 from flcourse.show.notes import Noted
 
@@ -140,12 +140,8 @@ class Annotator(Noted, anywidget.AnyWidget):
 
     @property
     def box(self) -> Box:
-        """The face box: the square about the middle of the points' tight box, its side the mean of width and height.
-
-        So it reaches about from brows to chin, as the boxes in iBUG's file do. Raises `CourseError` where points miss.
-        """
-        tight = tight_box(self._complete())
-        return Box.around(tight.centre, (tight.width + tight.height) / 2)
+        """The face box that the points stand for, as `points.face_box` says. Raises `CourseError` where points miss."""
+        return face_box(self._complete())
 
     def _complete(self) -> np.ndarray:
         points = self.points
@@ -173,8 +169,9 @@ class Annotator(Noted, anywidget.AnyWidget):
         """Write the image as PNG beside `xml` and add the face to it; return all of its faces, read back.
 
         `file` names the image, relative to the XML; without it, it is the XML's name and the next free number. Saved
-        again, an annotator replaces what it saved before. Raises `CourseError`, and writes nothing, where points miss,
-        where `xml` is there but is no imglab file, and where `file` is another image.
+        again, an annotator replaces what it saved before, and a face that is there just so is not doubled. Raises
+        `CourseError`, and leaves all as it was, where points miss, where `xml` is there but is no imglab file, where
+        `file` is another image, and where the reader would refuse what is written (say, a name with a line break).
         """
         xml = Path(xml)
         self._complete()
@@ -187,13 +184,22 @@ class Annotator(Noted, anywidget.AnyWidget):
         path = xml.parent / file
         if path.suffix.lower() != ".png":
             raise CourseError(f"{file}: expected a name that ends in .png, which keeps every pixel")
-        if path.exists():
+        fresh = not path.exists()
+        if not fresh:
             if not np.array_equal(read_image(path), self.image):
                 raise CourseError(f"{path}: is there already and is another image; choose another name")
         else:
             write_image(path, self.image)
-        write_imglab(xml, [*faces, self.face(path, file)])
-        faces = read_imglab(xml)
+        mine = self.face(path, file)
+        # The file keeps 0.01 px.
+        faces = [f for f in faces if f.file != file or not np.allclose(f.points, mine.points, rtol=0, atol=0.011)]
+        try:
+            write_imglab(xml, [*faces, mine])
+            faces = read_imglab(xml)
+        except (CourseError, OSError):
+            if fresh:
+                path.unlink(missing_ok=True)
+            raise
         # Faces of one image stand together in the file, the newest last.
         self._saved[xml.resolve()] = [face for face in faces if face.file == file][-1]
         return faces
