@@ -178,6 +178,28 @@ def test_an_incomplete_set_behind_a_link_is_not_deleted(folder, contents, tmp_pa
     assert (tmp_path / "elsewhere" / "mine").read_bytes() == b"mine"
 
 
+def windows_zip(path: Path, contents: dict[str, bytes]) -> Path:
+    """As programs on Windows have made them, against the format: backslashes between folders, and folders so named."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {"": b"", "afw/": b"", **contents}.items():
+            info = zip_entry(f"{FOLDER}/{name}".replace("/", "\\"))
+            archive.writestr(info, content)
+    return path
+
+
+MADE_ELSEWHERE = {
+    "backslashes": windows_zip,
+    "Finder's icon, zip": lambda path, contents: make_zip(path, contents, extra=[zip_entry(f"{FOLDER}/Icon\r")]),
+    "Finder's icon, tar": lambda path, contents: make_tar(path, contents, extra=[entry(f"{FOLDER}/Icon\r", size=4)]),
+}
+
+
+@pytest.mark.parametrize("form", MADE_ELSEWHERE)
+def test_what_other_systems_make_is_read(folder, contents, tmp_path, form):
+    fetch_ibug(MADE_ELSEWHERE[form](tmp_path / "mine", contents))
+    assert read_set(folder / FOLDER) == contents
+
+
 # --- unsafe ---
 
 LINK = stat.S_IFLNK | 0o777
@@ -191,6 +213,23 @@ UNSAFE_NAMES = (
     "a/nul.txt",
     "a/evil.",
     "a/e\tvil",
+    # Windows' reserved names, complete
+    *(
+        "a/CON",
+        "prn.jpg",
+        "aux",
+        "a/NUL .txt",
+        "nul  ",
+        "COM1.jpg",
+        "com\u00b9",
+        "LPT\u00b2.x",
+        "lpt9",
+        "CONIN$",
+        "conout$.txt",
+    ),
+    *("a/x:stream", "a/what?.jpg", 'a/"', "a/b|c", "a/<x>", "a/*"),
+    # what a terminal or a reader would take for something else
+    *("a/\u202egpj.exe", "a/\u2066x", "a/\x1b[31m", "a/\x9b31m", "a/\u2028x"),
 )
 
 
@@ -224,6 +263,32 @@ def test_links_and_devices(folder, contents, tmp_path, info, kind):
 def test_links_in_a_zip(folder, contents, tmp_path):
     bad = make_zip(tmp_path / "bad", contents, extra=[zip_entry("a/link", LINK)])
     assert_refused(bad, folder, "'a/link' is a link")
+
+
+def test_a_name_that_is_none(folder, contents, tmp_path):
+    assert_refused(make_tar(tmp_path / "bad", contents, extra=[entry("", size=4)]), folder, "a file without a name")
+    assert_refused(make_zip(tmp_path / "bad", contents, extra=[zip_entry("")]), folder, "a file without a name")
+    assert_refused(make_zip(tmp_path / "bad", contents, extra=[zip_entry(".")]), folder, "a file without a name")
+
+
+def test_names_that_are_longer_than_a_line(folder, contents, tmp_path):
+    for name in ("n" * 300, "d/" * 2_000 + "x"):
+        bad = make_zip(tmp_path / "bad", contents, extra=[zip_entry(name)])
+        with pytest.raises(CourseError, match="File name too long"):
+            fetch_ibug(bad)
+    assert os.listdir(folder) == []
+
+
+def test_a_zip_with_a_list_that_would_fill_the_memory(folder, tmp_path, monkeypatch):
+    make_zip(tmp_path / "bad", dict.fromkeys((f"{i:050}" for i in range(3_000)), b""))
+    monkeypatch.setattr(ibug_archive, "_MOST_INDEX", 200_000)
+    assert_refused(tmp_path / "bad", folder, "a header of ")
+
+
+def test_an_archive_that_is_a_pipe_or_a_device(folder, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        assert_refused(path, folder, "a directory, device or pipe, expected a tar.gz or zip")
 
 
 def test_a_name_that_is_there_twice(folder, contents, tmp_path):

@@ -4,7 +4,6 @@ import argparse
 import json
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from flcourse.face.detect import open_detector
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, OnnxNetwork
 from flcourse.face.live import LiveLoop
 from flcourse.face.track import FaceTracker, TrackedFace
-from flcourse.files import cpu_count
+from flcourse.files import cpu_count, work_folder
 from flcourse.training.checkpoints import load_network
 from flcourse.training.devices import choose_device
 from flcourse.training.export import Exported, drawn_crops, export_onnx, quantize_onnx
@@ -82,8 +81,8 @@ def bench(
     weights = weights or Path(flcourse.weights.__file__).parent / f"{DEFAULT_WEIGHTS}.safetensors"
     network, metadata = load_network(weights)
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        full = Path(folder) / "full.onnx"
+    with work_folder("flcourse") as folder:
+        full = folder / "full.onnx"
         export_onnx(network, metadata, full)
         measure = {
             "detectors": partial(detectors, seconds),

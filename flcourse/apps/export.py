@@ -1,7 +1,6 @@
 """`flcourse export`: a trained network as ONNX, in full, half or 8-bit precision, or as weights alone."""
 
 import argparse
-import tempfile
 from pathlib import Path
 
 from flcourse.errors import CourseError
@@ -19,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write a trained network as ONNX or as weights alone."""
-    from flcourse.files import atomic_write
+    from flcourse.files import atomic_write, work_folder
     from flcourse.training.checkpoints import load_network, pack_weights
     from flcourse.training.export import drawn_crops, export_onnx, quantize_onnx
 
@@ -31,8 +30,8 @@ def run(args: argparse.Namespace) -> None:
     if args.onnx:
         export_onnx(network, metadata, args.onnx, half=args.half)
     if args.int8:
-        with tempfile.TemporaryDirectory() as folder:
-            full = Path(folder) / "full.onnx"
+        with work_folder("flcourse") as folder:
+            full = folder / "full.onnx"
             export_onnx(network, metadata, full)
             quantize_onnx(full, drawn_crops(metadata["recipe"]["size"]), args.int8)
     for path in filter(None, (args.safetensors, args.onnx, args.int8)):

@@ -85,7 +85,7 @@ def augment_crop(augment: Augment, crop: np.ndarray, rng: np.random.Generator) -
     crop = image.permute(1, 2, 0).contiguous().numpy()
     if augment.noise:
         noise = rng.normal(0, augment.noise * rng.random(), size=(*crop.shape[:2], 1))  # grey, as sensors' mostly is
-        crop = np.clip(crop + noise, 0, 255).astype(np.uint8)
+        crop = (crop + noise).round().clip(0, 255).astype(np.uint8)
     if rng.random() < augment.occlusion:
         crop = _occlude(crop, rng)
     return crop

@@ -96,22 +96,24 @@ def write_drawn_faces(
     """Draw `n` faces into `folder` as JPEG images and imglab XML; return the path of `labels_drawn_train.xml`.
 
     `test` further faces go to `labels_drawn_test.xml`. Faces of one seed are the first ones of any larger set of that
-    seed. The XML is written last, so where it lies, all images do.
+    seed. The training labels are written last of all, so where they lie, everything does.
     Raises `CourseError` where a file cannot be written.
     """
     folder = Path(folder)
-    for name, count, part in (("train", n, 0), ("test", test, 1)):
-        xml, faces = folder / f"labels_drawn_{name}.xml", []
+    labels = {name: folder / f"labels_drawn_{name}.xml" for name in ("train", "test")}
+    for xml in labels.values():
         with suppress(OSError):
             xml.unlink()  # of an earlier set, whose images are now written over
+    for name, count, part in (("test", test, 1), ("train", n, 0)):
+        faces = []
         for i in tqdm(range(count), desc=f"drawing {name} faces", unit="face", disable=not progress):
             drawn = draw_face(int(np.random.SeedSequence((seed, part, i)).generate_state(1)[0]), size)
             file = f"{name}/{i:06d}.jpg"
             write_image(folder / file, drawn.image)
             faces.append(Face(folder / file, file, drawn.box, drawn.points))
         if faces:
-            write_imglab(xml, faces, f"drawn faces, seed {seed}")
-    return folder / "labels_drawn_train.xml"
+            write_imglab(labels[name], faces, f"drawn faces, seed {seed}")
+    return labels["train"]
 
 
 def _random_expression(rng: np.random.Generator) -> Expression:

@@ -1,18 +1,20 @@
 """The iBUG 300-W archive in dlib's packaging: downloaded or as the user has it, unpacked safely, checked.
 
-No checksum of the archive is published, so what it holds is checked instead: the compression's own sums, the tar's end,
-both label files, 68 points on every face and every image they name.
+No checksum of the archive is published (dlib's page, the scripts and papers that fetch it, and the mirrors have none),
+so what it holds is checked instead: the compression's own sums, the tar's end, both label files, 68 points on every
+face and every image they name.
 """
 
+import errno
 import gzip
 import lzma
 import os
 import re
 import shutil
 import stat
+import struct
 import sys
 import tarfile
-import tempfile
 import unicodedata
 import zipfile
 import zlib
@@ -23,8 +25,8 @@ from typing import BinaryIO, NamedTuple
 
 from flcourse.data.imglab import IBUG_TEST, IBUG_TRAIN, read_imglab
 from flcourse.download import download, require_room
-from flcourse.errors import CourseError
-from flcourse.files import data_folders, download_folder, offline
+from flcourse.errors import CourseError, printable
+from flcourse.files import data_folders, download_folder, offline, work_folder
 
 FOLDER, _TRAIN = IBUG_TRAIN.split("/")
 _TEST = IBUG_TEST.split("/")[1]
@@ -38,11 +40,16 @@ _BYTES = 1_700_000_000  # of the archive, about; unpacked it is as large, becaus
 _MOST_MEMBERS = 50_000
 _MOST_MEMBER_BYTES = 64_000_000
 _MOST_BYTES = 4_000_000_000
+_MOST_ARCHIVE = 3_000_000_000  # bytes of the archive itself, where a server does not say how many come
+_MOST_INDEX = 1 << 24  # bytes of a zip's list of members, which is read at once; 15,000 members take 2 MB
 _MOST_READ = 1 << 20  # bytes asked for at once: what asks for more is a header that lies about its length
 _BLOCK_BYTES = 1 << 16
 
-# Names that Windows refuses, or takes for something else than a file of that name.
-_HOSTILE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]|[ .]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
+# Names that Windows refuses, or takes for something else than a file of that name; what is not printable besides.
+_HOSTILE = re.compile(
+    r'[<>:"|?*\\]|[ .]$|^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\.|$)', re.IGNORECASE
+)
+_FINDER = "Icon\r"  # what the Mac's Finder calls a folder's own icon: nobody misses it
 
 
 def fetch_ibug(archive: Path | None = None) -> Path:
@@ -54,7 +61,8 @@ def fetch_ibug(archive: Path | None = None) -> Path:
     """
     folder, counts = _find()
     if counts and archive:
-        print(f"{folder} is whole and stays; move it away to have {archive} unpacked", file=sys.stderr)
+        said = f"{folder} is whole and stays; move it away to have {archive} unpacked"
+        print(printable(said), file=sys.stderr)
     if counts is None:
         folder = download_folder() / FOLDER
         counts = _download_and_unpack(folder) if archive is None else _unpack(Path(archive), folder)
@@ -67,11 +75,13 @@ def fetch_ibug(archive: Path | None = None) -> Path:
 def _find() -> tuple[Path | None, tuple[int, int] | None]:
     """The first data folder's set that is whole and its counts, or None twice; says what is wrong with the others."""
     for folder in (root / FOLDER for root in data_folders()):
-        if folder.exists():
-            try:
+        try:
+            if folder.exists():
                 return folder, _check_set(folder)
-            except CourseError as error:
-                print(f"{folder} is not whole: {error}", file=sys.stderr)  # where the progress bar goes, too
+        except CourseError as error:
+            print(printable(f"{folder} is not whole: {error}"), file=sys.stderr)  # where the progress bar goes, too
+        except OSError as error:
+            raise CourseError(f"{folder}: {error.strerror or error}; mend its rights, or move it away") from error
     return None, None
 
 
@@ -101,12 +111,12 @@ def _download_and_unpack(folder: Path) -> tuple[int, int]:
     if fetched and not offline():
         part = archive.with_name(archive.name + ".part")
         require_room(folder, 2 * _BYTES - (part.stat().st_size if part.exists() else 0))
-    download(_URLS, archive, check=_trouble)
+    download(_URLS, archive, check=_trouble, most=_MOST_ARCHIVE)
     counts = _unpack(archive, folder)
     if fetched:
         archive.unlink()
     else:
-        print(f"{archive} is unpacked and no longer needed", file=sys.stderr)
+        print(printable(f"{archive} is unpacked and no longer needed"), file=sys.stderr)
     return counts
 
 
@@ -116,13 +126,17 @@ def _download_and_unpack(folder: Path) -> tuple[int, int]:
 def _unpack(archive: Path, folder: Path) -> tuple[int, int]:
     """Unpack beside `folder`, check the set and put it there, in place of what was; its counts of faces.
 
-    An error, or Ctrl-C, leaves `folder` as it was and nothing else behind.
+    An error, or Ctrl-C, leaves `folder` as it was and nothing else behind; what a killed process leaves, the next
+    removes.
     """
-    temporary = {"prefix": f"{FOLDER}.unpacking-", "dir": folder.parent, "ignore_cleanup_errors": True}
     try:
-        require_room(folder, archive.stat().st_size)
-        with tempfile.TemporaryDirectory(**temporary) as work:
-            new, old = Path(work, "new"), Path(work, "old")
+        # What is no file is not opened: a pipe would wait for ever, and a device never end.
+        if not archive.is_file():
+            archive.stat()
+            raise CourseError("a directory, device or pipe, expected a tar.gz or zip")
+        with work_folder(f"{FOLDER}.unpacking", folder.parent) as work:
+            require_room(folder, archive.stat().st_size)
+            new, old = work / "new", work / "old"
             with _archive_errors():
                 for member in _members(archive, "unpacking"):
                     # Only bytes reach the disk, into new files below `new`: no link, owner or mode of the archive's.
@@ -175,9 +189,16 @@ def _trouble(archive: Path) -> str | None:
 def _archive_errors() -> Iterator[None]:
     """Turn what reading a damaged archive raises into `CourseError`."""
     damaged = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile)
+    # RuntimeError: passwords and methods unknown.
+    lying = (ValueError, LookupError, ArithmeticError, struct.error, RuntimeError)
     try:
         yield
-    except (*damaged, ValueError, RuntimeError) as error:  # the last two: lying headers, passwords, unknown methods
+    except (*damaged, *lying) as error:
+        reason = f"{error}"[:200]  # zipfile quotes a member's name at its full length, which may be the whole archive
+        raise CourseError(f"damaged, cut off, or no tar.gz or zip ({reason})") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place before the file's beginning, say
+            raise
         raise CourseError(f"damaged, cut off, or no tar.gz or zip ({error})") from error
 
 
@@ -206,11 +227,17 @@ def _members(archive: Path, title: str) -> Iterator[_Member]:
         read = _read_zip if magic == b"PK" else _read_tar
         seen, total = set(), 0
         for number, (name, size, kind, opener) in enumerate(read(file, gzipped=magic == b"\x1f\x8b"), start=1):
-            parts = _split(name)
             if number > _MOST_MEMBERS:
                 raise CourseError(f"over {_MOST_MEMBERS:,} members, expected some 15,000")
+            folder, _, last = name.rpartition("/")
+            if last == _FINDER:
+                _split(folder)
+                continue
+            parts = _split(name)
             if kind == "folder":
                 continue
+            if not parts:
+                raise CourseError(f"a {kind} without a name, expected names like {FOLDER}/afw/1.jpg")
             if kind != "file":
                 raise CourseError(f"{name!r} is a {kind}, expected files and folders")
             total += size
@@ -227,7 +254,8 @@ def _members(archive: Path, title: str) -> Iterator[_Member]:
 def _split(name: str) -> tuple[str, ...]:
     """The parts of a path with forward slashes. Raises `CourseError` where it is not safe to write on every system."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or any(map(_HOSTILE.search, path.parts)):
+    odd = printable(name) != name or path.is_absolute() or ".." in path.parts
+    if odd or any(map(_HOSTILE.search, path.parts)):
         raise CourseError(f"the name {name!r} is not safe, expected one like {FOLDER}/afw/1.jpg")
     return path.parts
 
@@ -235,7 +263,7 @@ def _split(name: str) -> tuple[str, ...]:
 def _read_tar(file: BinaryIO, gzipped: bool) -> Iterator[tuple[str, int, str, Callable]]:
     kinds = {tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.DIRTYPE: "folder"}
     kinds |= {tarfile.SYMTYPE: "symbolic link", tarfile.LNKTYPE: "hard link"}
-    unzipped = _ShortReads(gzip.GzipFile(fileobj=file) if gzipped else file)
+    unzipped = _ShortReads(gzip.GzipFile(fileobj=file) if gzipped else file, _MOST_READ)
     with tarfile.open(fileobj=unzipped, mode="r:") as tar:
         for member in tar:
             kind = "sparse file" if member.issparse() else kinds.get(member.type, "device, pipe or unknown thing")
@@ -251,20 +279,26 @@ def _read_tar(file: BinaryIO, gzipped: bool) -> Iterator[tuple[str, int, str, Ca
 
 
 class _ShortReads:
-    """A file that refuses long reads: tarfile would hold a header of any length in memory."""
+    """A file that refuses long reads: tarfile would hold a header of any length in memory, zipfile a list."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+        self._read, self._most = file.read, most
 
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= _MOST_READ:
+    def read(self, size: int = -1) -> bytes:
+        data = self._read(size if 0 <= size <= self._most else 0 if size != -1 else self._most + 1)
+        if not -1 <= size <= self._most or len(data) > self._most:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
-        return self._read(size)
+        return data
 
 
 def _read_zip(file: BinaryIO, gzipped: bool) -> Iterator[tuple[str, int, str, Callable]]:
+    file = _ShortReads(file, _MOST_INDEX)
     with zipfile.ZipFile(file) as archive:  # opened members end at the size they declare, and compare their sum there
         for info in archive.infolist():
             form = stat.S_IFMT(info.external_attr >> 16)  # 0 where Windows made it
-            kind = "folder" if info.is_dir() else "file" if form in (0, stat.S_IFREG) else "link or device"
-            yield info.filename, info.file_size, kind, lambda info=info: archive.open(info)
+            # Old programs of Windows separate folders by backslashes, which the format forbids.
+            name = info.filename if ".." in info.filename else info.filename.replace("\\", "/")
+            folder = name.endswith("/") or form == stat.S_IFDIR
+            kind = "folder" if folder else "file" if form in (0, stat.S_IFREG) else "link or device"
+            yield name, info.file_size, kind, lambda info=info: archive.open(info)

@@ -147,7 +147,7 @@ def _name_trouble(file: str) -> str | None:
     if len(file) > _LONGEST_NAME:
         return f"a name of {len(file):,} characters, expected at most {_LONGEST_NAME:,}"
     if file.startswith("/") or re.match("[A-Za-z]:", file) or ".." in file.split("/"):
-        return f"the name {file!r} leaves the XML's folder; put the XML beside or above its images"
+        return f"the name {file!r} is not safe, it leaves the XML's folder; put the XML beside or above its images"
     if printable(file) != file:
         return f"the name {file!r} has control characters; rename the image"
     return None
@@ -168,7 +168,8 @@ def check_inside(face: Face, size: tuple[float, float], where: str) -> None:
     if outside.max() > max(face.box.side, 1.0):
         x, y = face.points[outside.argmax()]
         at = f"point {outside.argmax():02d} at ({x:g}, {y:g})"
-        raise CourseError(f"{where}: {at} is far outside the image of {size[0]:g} x {size[1]:g} px")
+        large = f" of {size[0]:g} x {size[1]:g} px" if np.isfinite(size).all() else ""
+        raise CourseError(f"{where}: {at} is far outside the image{large}")
 
 
 def read_face_image(face: Face) -> np.ndarray:

@@ -16,6 +16,7 @@ from flcourse.files import atomic_write
 BLUE, ORANGE = hex_code(colours.BLUE), hex_code(colours.VERMILION)
 GREEN, PINK = hex_code(colours.GREEN), hex_code(colours.PINK)
 COLOURS = BLUE, ORANGE, GREEN, PINK
+LINES = ("-", "--", ":", "-.")
 
 
 class Figure(matplotlib.figure.Figure):
@@ -60,9 +61,11 @@ def error_curve(errors: dict[str, np.ndarray], limit: float = 10.0) -> Figure:
     figure = Figure(figsize=(6, 4), layout="constrained")
     ax = figure.subplots()
     limits = np.linspace(0, limit, 500)
-    for (name, values), colour in zip(errors.items(), COLOURS, strict=False):
+    for number, (name, values) in enumerate(errors.items()):
         label = f"{name}: mean {values.mean():.2f} %, AUC@{limit:g} {metrics.auc(values, limit):.3f}"
-        ax.plot(limits, 100 * metrics.error_curve(values, limits), color=colour, label=label)
+        # When the colours are used up, they come again in another kind of line.
+        look = {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number // len(COLOURS) % len(LINES)]}
+        ax.plot(limits, 100 * metrics.error_curve(values, limits), label=label, **look)
     ax.set(xlabel="NME (% of the eye distance)", ylabel="faces (%)", title="Cumulative error curve", ylim=(0, 101))
     ax.grid(alpha=0.3)
     ax.legend()

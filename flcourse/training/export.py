@@ -1,7 +1,6 @@
 """Networks for use without PyTorch: ONNX files, in full or half precision, or with 8-bit arithmetic."""
 
 import json
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
 from flcourse.data.drawn_faces import draw_face
-from flcourse.files import atomic_write
+from flcourse.files import atomic_write, work_folder
 from flcourse.images import to_input, warp
 from flcourse.points import crop_matrix
 from flcourse.training.checkpoints import load_network
@@ -64,7 +63,7 @@ def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = Fals
     """
     size = metadata["recipe"]["size"]
     exported = Exported(network, metadata)
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+    with warnings.catch_warnings(), work_folder("flcourse") as folder:
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
             exported,
@@ -75,7 +74,7 @@ def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = Fals
             dynamo=True,
             verbose=False,
         )
-        raw = Path(folder) / "network.onnx"
+        raw = folder / "network.onnx"
         program.save(raw)
         model = onnx.load(raw)
     _strip(model)
@@ -121,8 +120,8 @@ def quantize_onnx(path: Path, crops: np.ndarray, out: Path) -> None:
     quantization; weights have a range for each channel). The layer that draws the maps stays in float32, because the
     soft-argmax feels its every step.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        plain, small = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+    with work_folder("flcourse") as folder:
+        plain, small = folder / "plain.onnx", folder / "int8.onnx"
         quant_pre_process(path, plain, skip_symbolic_shape=True)  # folds the casts of half-precision weights, and more
         convolutions = [node.name for node in onnx.load(plain).graph.node if node.op_type == "Conv"]
         quantize_static(
