@@ -119,23 +119,32 @@ def read_image(path: str | os.PathLike[str], megapixels: float | None = None) ->
     return decode_image(read_bytes(path, "an image", _MOST_BYTES), str(path), megapixels)
 
 
+def encode_image(image: np.ndarray, suffix: str = ".png", name: str = "image") -> bytes:
+    """An image, see `check_image`, as the bytes of a file; the suffix chooses the format.
+
+    `name` is what errors call it. Raises `CourseError` where the format cannot be written, or not at this size.
+    """
+    image = check_image(image)
+    to_bgr = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    bgr = cv2.cvtColor(image, to_bgr[image.shape[2]]) if image.ndim == 3 and image.shape[2] > 1 else image
+    try:
+        done, data = cv2.imencode(suffix, bgr)
+    except cv2.error:  # a suffix it does not know; an image too large for the format
+        done = False
+    if not done:
+        height, width = image.shape[:2]
+        raise CourseError(f"{name}: OpenCV cannot write {width} x {height} px in this format, expected .png or .jpg")
+    return data.tobytes()
+
+
 def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Write an image, see `check_image`; the suffix chooses the format; the write is atomic.
 
     Grey images are written as such; opacity is kept where the format has it (PNG, WebP, TIFF). Raises `CourseError`
     where the format cannot be written, or not at this size.
     """
-    path, image = Path(path), check_image(image)
-    to_bgr = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
-    bgr = cv2.cvtColor(image, to_bgr[image.shape[2]]) if image.ndim == 3 and image.shape[2] > 1 else image
-    try:
-        done, data = cv2.imencode(path.suffix, bgr)
-    except cv2.error:  # a suffix it does not know; an image too large for the format
-        done = False
-    if not done:
-        height, width = image.shape[:2]
-        raise CourseError(f"{path}: OpenCV cannot write {width} x {height} px in this format, expected .png or .jpg")
-    atomic_write(path, data.tobytes(), durable=False)
+    path = Path(path)
+    atomic_write(path, encode_image(image, path.suffix, str(path)), durable=False)
 
 
 EXPECTED = "expected a uint8 array (H, W, 3) in RGB, (H, W) or (H, W, 1) in grey, or (H, W, 4) in RGBA"

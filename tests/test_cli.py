@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,8 +17,8 @@ from toys import template, toy_set
 
 from flcourse import files, weights
 from flcourse.apps.cli import COMMANDS, main
-from flcourse.apps.inputs import image_paths, unique_stems
-from flcourse.apps.results import write_pts
+from flcourse.apps.results import pts_text
+from flcourse.apps.terminal import strict_json
 from flcourse.data import datasets, ibug_archive
 from flcourse.data.imglab import Face, write_imglab
 from flcourse.errors import CourseError
@@ -42,6 +44,10 @@ def folder(tmp_path_factory):
     return folder
 
 
+HAAR_NOTE = (
+    "Finding faces with OpenCV's Haar cascade, which misses more: the YuNet detector is not here "
+    "(FLCOURSE_OFFLINE is set); `flcourse data detectors` fetches it\n"
+)
 EYES = np.array([[202, 101], [247, 103]])  # the middles of the astronaut's eyes, read off the enlarged image
 
 
@@ -140,18 +146,44 @@ def test_one_bad_image_among_several_does_not_lose_the_others(folder, tmp_path):
     assert "a.png: not an image" in done.stderr and "1 of 2 images could not be read" in done.stderr
 
 
-def test_pts_counts_from_one(tmp_path):
-    write_pts(tmp_path / "face.pts", template())
-    lines = (tmp_path / "face.pts").read_text().splitlines()
+def test_pts_counts_from_one():
+    lines = pts_text(template()).splitlines()
     assert lines[:3] == ["version: 1", "n_points: 68", "{"] and lines[-1] == "}"
     assert np.allclose([list(map(float, line.split())) for line in lines[3:-1]], template() + 1, atol=1e-3)
 
 
-def test_folders_and_equal_names(folder, tmp_path):
-    assert [p.name for p in image_paths([folder])] == ["astronaut.png", "zwei Köpfe.png"]
-    assert unique_stems([Path("a/x.png"), Path("b/x.jpg"), Path("y.png")]) == ["x", "x_2", "y"]
-    with pytest.raises(CourseError, match="no image in this folder"):
-        image_paths([tmp_path])
+def test_a_second_run_replaces_its_own_results_and_looks_at_none(tmp_path):
+    """Where results lie beside the images, and one of the user's own files has the name of a result."""
+    portrait = data.astronaut()[:256, 80:336]
+    for name in ("a.jpg", "a.png", "x.png"):
+        write_image(tmp_path / name, portrait)
+    (tmp_path / "x_faces.png").write_bytes(b"mine")
+    (tmp_path / "._a.jpg").write_bytes(b"what macOS leaves on foreign disks")
+    before = None
+    for _ in range(2):
+        done = flcourse("detect", ".", "--out", ".", "--pts", "--detector", "haar", "--tta", 1, cwd=tmp_path, code=2)
+        assert done.stdout.count("1 face") == 3 and "x_faces.png: not an image" in done.stderr
+        assert "left out, hidden: ._a.jpg" in done.stderr and "1 of 4 images" in done.stderr
+        names = {path.name for path in tmp_path.iterdir()}
+        assert before in (None, names)
+        before = names
+    assert {name for name in names if "_face" in name} == {
+        *("a_faces.png", "a_face1.pts", "a_2_faces.png", "a_2_face1.pts"),
+        *("x_faces.png", "x_2_faces.png", "x_2_face1.pts"),
+    }
+    assert (tmp_path / "x_faces.png").read_bytes() == b"mine"
+
+
+def test_demo_passes_over_what_is_no_image_and_times_faces_only(folder, tmp_path):
+    write_image(tmp_path / "bricks.png", np.repeat(data.brick()[..., None], 3, axis=2))
+    for name, content in (("._IMG.jpg", "a Mac's"), ("bad.jpg", "no image")):
+        (tmp_path / name).write_text(content)
+    shutil.copy(folder / "zwei Köpfe.png", tmp_path)
+    done = flcourse("demo", tmp_path, "--out", tmp_path / "out", "--detector", "haar", code=2)
+    assert "bad.jpg: not an image" in done.stderr and "1 of 3 images" in done.stderr
+    taken = float(re.search(r"2 faces, confidence .*, (\d+) ms", done.stdout)[1])  # of the one image with faces
+    assert float(re.search(r"2 faces, ([\d.]+) ms a face", done.stdout)[1]) == pytest.approx(taken / 2, abs=0.6)
+    assert (tmp_path / "out" / "zwei Köpfe_face2.png").exists() and "What next" in done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +274,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, astronaut_xml, tmp_path, 
         (["evaluate", tmp_path / "bomb.xml"], "bomb.xml: declares a DTD or entities"),
         (["evaluate", tmp_path / "67.xml"], "67 points, expected 68"),
         (["evaluate", tmp_path / "flat.xml"], "box of 0 x"),
-        (["evaluate", xml, "--boxes", "nose"], "unknown boxes 'nose', expected one of file, tight"),
+        (["evaluate", xml, "--boxes", "nose"], "invalid choice: 'nose' (choose from"),
         (["evaluate", astronaut_xml, "--weights", tmp_path / "cut.safetensors"], "not a safetensors file"),
         (["evaluate", astronaut_xml, "--weights", tmp_path / "pickle.pt"], "not a checkpoint that flcourse wrote"),
         (
@@ -250,7 +282,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, astronaut_xml, tmp_path, 
             "cut.onnx: truncated, or not an ONNX network",
         ),
         (["train", "--data", xml, "--recipe", "orginal"], "unknown recipe 'orginal'"),
-        (["train", "--data", xml, "--epochs", "0"], "epochs=0, expected at least 1"),
+        (["train", "--data", xml, "--epochs", "0"], "argument --epochs: 0: expected 1 to 100000"),
         (["train", "--data", xml, "--device", "tpu"], "device 'tpu': not on this machine, expected "),
         (
             ["train", "--data", xml, "--size", "100"],
@@ -272,6 +304,111 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, astronaut_xml, tmp_path, 
     done = flcourse("train", "--data", xml, "--epochs", "1", cwd=tmp_path, code=2)
     assert "No such file" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "runs").exists() and not (tmp_path / "x.onnx").exists()  # nothing half-written
+
+
+NUMBERS = {  # option -> what it goes with, values that are refused, and what is expected instead
+    "--epochs": ("train", ["0", "-1", "1.5", "nan", "many", "1" * 30, ""], "1 to 100000"),
+    "--batch-size": ("train", ["0", "-32", "1e3", "65537"], "1 to 65536"),
+    "--lr": ("train", ["-1", "0", "nan", "inf", "-inf", "11", "fast", ""], "a number above 0, at most 10"),
+    "--seed": ("train", ["-1", "1e9", str(2**32)], f"0 to {2**32 - 1}"),
+    "--size": ("train", ["0", "31", "-112", "1000000"], "32 to 1024"),
+    "--width": ("train", ["nan", "inf", "-0.5", "0", "5"], "a number above 0, at most 4"),
+    "--middle-blocks": ("train", ["-1", "0", "1000000000"], "1 to 64"),
+    "--workers": ("train", ["-1", "100000"], "0 to 256"),
+    "--device": ("train", ["cpu:x", "cpu:", "", "../cpu", "cuda:-1"], "cuda, cuda:N, mps or cpu"),
+    "--count": ("data drawn-faces", ["0", "-5", "1e9", "1000001"], "1 to 1000000"),
+    "--seconds": ("bench", ["nan", "inf", "0", "-2", "3601"], "a number above 0, at most 3600"),
+    "--port": ("app", ["0", "-1", "65536", "http"], "1 to 65535"),
+    "--tta": ("detect x.jpg", ["0", "3", "-1", "x"], "invalid"),
+    "--detector": ("detect x.jpg", ["", "nose", "YUNET"], "invalid choice"),
+    "--boxes": ("evaluate x.xml", ["", "nose"], "invalid choice"),
+    "--sources": ("fit-boxes x.xml", ["file", ""], "invalid choice"),
+}
+
+
+@pytest.mark.parametrize("option", NUMBERS)
+def test_values_are_checked_where_they_are_parsed(option, capsys):
+    command, values, expected = NUMBERS[option]
+    for value in values:
+        with pytest.raises(SystemExit) as stopped:
+            main([*command.split(), f"{option}={value}"])
+        told = capsys.readouterr()
+        assert stopped.value.code == 2 and told.out == "" and told.err.count("\n") == 1, (option, value)
+        assert f"argument {option}: " in told.err and expected in told.err, told.err
+        assert told.err.startswith(f"flcourse {command.split()[0]}: ") and told.err.endswith("--help\n")
+
+
+def test_json_is_strict():
+    assert json.loads(strict_json({"nme": 1.5, "ä": [None]})) == {"nme": 1.5, "ä": [None]}
+    for value in (float("nan"), float("inf"), np.float64("-inf")):
+        with pytest.raises(CourseError, match="no number"):
+            strict_json({"figures": [value]})
+
+
+def test_names_reach_the_terminal_escaped(capsys):
+    with pytest.raises(SystemExit):
+        main(["detect", "--detector", "haar", "evil\x1b[2J\u202egnp.jpg\r\nflcourse: all well"])
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and r"evil\x1b[2J\u202egnp.jpg\r\nflcourse: all well: No such file" in told
+    with pytest.raises(SystemExit):
+        main(["detect", "x.jpg", "--detector", "\x1b[2J"])
+    assert "\x1b" not in capsys.readouterr().err
+
+
+# --- standard output and standard error ---
+
+
+def test_nothing_is_lost_where_the_code_page_lacks_letters(folder, tmp_path):
+    """Windows with redirected output: no arrow, no umlaut in ASCII; every command is the same there."""
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "flcourse", "detect", str(folder), "--out", str(tmp_path / "größe →")]
+    done = subprocess.run([*command, "--detector", "haar", "--tta", "1"], capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(b"face") >= 4 and b"zwei K?pfe.png: 2 faces" in done.stdout
+    bad = [*command[:3], "detect", "größe →.jpg", "--detector", "haar"]
+    done = subprocess.run(bad, capture_output=True, env=environment)
+    assert done.returncode == 2 and done.stderr.count(b"\n") == 1 and b"gr??e ?.jpg: No such file" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such pipes there")
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["detect", "FOLDER", "--json"]])
+def test_a_reader_that_goes_away_is_no_error(folder, arguments):
+    arguments = [str(folder) if word == "FOLDER" else word for word in arguments]
+    command = [sys.executable, "-m", "flcourse", *arguments]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=300)
+    os.close(writing)
+    told = [line for line in done.stderr.decode().splitlines() if "labels.xml" not in line and line not in HAAR_NOTE]
+    assert (done.returncode, told) == (141, [])
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full disk to be had")
+@pytest.mark.parametrize("arguments", [["--version"], ["detect", "FOLDER", "--json"], ["detect", "FOLDER"]])
+def test_a_full_disk_under_standard_output_is_one_line(folder, tmp_path, arguments):
+    command = [sys.executable, "-m", "flcourse", *(str(folder) if word == "FOLDER" else word for word in arguments)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=300, cwd=tmp_path)
+    told = [line for line in done.stderr.decode().splitlines() if "labels.xml" not in line and line not in HAAR_NOTE]
+    assert (done.returncode, told) == (2, ["flcourse: standard output: No space left on device"])
+
+
+def test_an_unreadable_path_is_one_line_and_a_fault_of_ours_is_not_hidden(monkeypatch, capsys):
+    from flcourse.apps import data as command
+
+    def fail(error):
+        def run(args):
+            raise error
+
+        monkeypatch.setattr(command, "run", run)
+
+    fail(PermissionError(13, "Permission denied", "secret/labels.xml"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["data", "mnist"])
+    assert stopped.value.code == 2 and capsys.readouterr().err == "flcourse: secret/labels.xml: Permission denied\n"
+    fail(OSError("no file at all"))
+    with pytest.raises(OSError, match="no file at all"):
+        main(["data", "mnist"])
 
 
 def test_a_running_training_is_not_overwritten(tmp_path):

@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
-from flcourse.apps.options import add_weights
+from flcourse.apps.options import add_weights, whole
 from flcourse.errors import CourseError, not_installed
 
 ADDRESS = "127.0.0.1"  # nobody else's machine can reach it; and only there or by HTTPS do browsers lend a camera
@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description += (
         " Needs Streamlit, which the extra [app] brings. Only this machine reaches the page; nothing is kept or sent."
     )
-    parser.add_argument("--port", type=int, metavar="N", help="default: 8501, or the next free one")
+    parser.add_argument("--port", type=whole(1, 65535), metavar="N", help="default: 8501, or the next free one")
     text = "open one (default: where a screen is)"
     parser.add_argument("--browser", action=argparse.BooleanOptionalAction, help=text)
     add_weights(parser)
@@ -81,8 +81,6 @@ def options(port: int, browser: bool | None = None) -> list[str]:
 
 def choose_port(port: int | None) -> int:
     """`port` where it is free, for None the first free one from 8501 on. Raises `CourseError` where there is none."""
-    if port is not None and not 1 <= port <= 65535:
-        raise CourseError(f"--port {port}: expected 1 to 65535")
     for number in range(PORT, PORT + TRIES) if port is None else [port]:
         with socket.socket() as probe:
             if sys.platform != "win32":  # there it would mean: even where another program listens

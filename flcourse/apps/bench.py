@@ -1,9 +1,7 @@
 """`flcourse bench`: how fast detectors, engines, the live loop and training are here, measured in one run."""
 
 import argparse
-import json
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +16,8 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 import flcourse.weights
+from flcourse.apps.options import above_zero
+from flcourse.apps.terminal import shows_bars, strict_json
 from flcourse.data.drawn_faces import write_drawn_faces
 from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import read_imglab
@@ -51,15 +51,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
     add("--json", action="store_true", help="print one JSON object")
     add("--weights", type=Path, metavar="W", help="a .safetensors file (default: the shipped network)")
-    add("--seconds", type=float, default=2.0, metavar="S", help="for each row (default: 2)")
+    add("--seconds", type=above_zero(3600), default=2.0, metavar="S", help="for each row (default: 2)")
     add("--no-compile", dest="compile", action="store_false", help="without torch.compile (a minute)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Time detectors, engines, the live loop and training."""
-    options = {"seconds": args.seconds, "compiled": args.compile, "progress": sys.stderr.isatty()}
+    options = {"seconds": args.seconds, "compiled": args.compile, "progress": shows_bars()}
     result = bench(args.parts or PARTS, args.weights, **options)
-    print(json.dumps(result, indent=1) if args.json else table(result))
+    if args.json:
+        print(strict_json(result))
+    else:
+        print(table(result))
 
 
 def bench(

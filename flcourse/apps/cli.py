@@ -1,17 +1,18 @@
 """The command `flcourse`: a table of commands, each a module of this package, imported only when it is asked for.
 
 A command's module has `configure(parser)`, which says what it takes, and `run(args)`, which does it. Modules are light:
-what takes time to import, `run` imports. Exit codes: 0 done, 2 the one line on stderr says what is wrong and what to
-do, 130 interrupted by Ctrl-C.
+what takes time to import, `run` imports.
 """
 
 import argparse
+import errno
 import importlib
-import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn, TextIO
 
 from flcourse import __version__
+from flcourse.apps.terminal import prepare_streams, printable, silence, tell
 from flcourse.errors import CourseError, not_installed
 
 COMMANDS = {  # name -> what it does; its module has the same name, with _ for -
@@ -27,13 +28,29 @@ COMMANDS = {  # name -> what it does; its module has the same name, with _ for -
     "bench": "Time the detectors, the engines that run the network, the live loop and training, in one run",
     "export": "Write a trained network as ONNX, which detect, demo and evaluate run without PyTorch",
 }
+BAD_INPUT, INTERRUPTED, NOBODY_READS = 2, 130, 141  # exit codes; the last two are those of shells: 128 + the signal
+EXIT_CODES = (
+    f"Exit codes: 0 done; {BAD_INPUT} not done, or not all of it: standard error says in one line what is wrong and "
+    f"what to do; {INTERRUPTED} interrupted by Ctrl-C; {NOBODY_READS} the reader of a pipe has gone."
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the line and `BAD_INPUT`."""
+        self.exit(BAD_INPUT, printable(f"{self.prog}: {message}; see {self.prog} --help") + "\n")
+
+    def _print_message(self, message: str, file: TextIO | None = None) -> None:
+        # argparse's own passes over what cannot be written, as if `--help` had been shown.
+        print(message, end="", file=file or sys.stderr)
 
 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
     """The command line. Only the `chosen` command's own options are in it, so that no other's module is imported."""
-    parser = argparse.ArgumentParser(
-        prog="flcourse", description="Face landmarks from scratch: train, evaluate and use a 68-point network."
-    )
+    about = "Face landmarks from scratch: train, evaluate and use a 68-point network."
+    parser = Parser(prog="flcourse", description=about, epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"flcourse {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
@@ -46,23 +63,37 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; exits with 2 and one line on stderr where the input is bad, 130 on Ctrl-C."""
-    argv = sys.argv[1:] if argv is None else argv
-    args = build_parser(next(iter(argv), None)).parse_args(argv)
+    """Run a command. Returns where it is done, else raises `SystemExit` with one of the codes of `EXIT_CODES`."""
+    prepare_streams()
     try:
         try:
-            args.run(args)
-        except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            if package in ("", "flcourse"):
-                raise
-            raise not_installed("this command", package, "course") from error
+            _run(sys.argv[1:] if argv is None else list(argv))
+        finally:
+            sys.stdout.flush()  # here, where a full disk or a reader that has gone can still be told
     except CourseError as error:
-        print(f"flcourse: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # `flcourse ... | head` closed the pipe: nothing is wrong, and nobody reads more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        tell(error)
+        sys.exit(BAD_INPUT)
+    except BrokenPipeError:  # `flcourse ... | head`: nothing is wrong, and nobody reads more
+        silence()
+        sys.exit(NOBODY_READS)
+    except OSError as error:
+        silence()
+        lost = error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
+        if error.filename is None and not lost:
+            raise
+        tell(f"{'standard output' if lost else error.filename}: {error.strerror}")
+        sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         print("\nflcourse: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
+
+
+def _run(argv: list[str]) -> None:
+    args = build_parser(next(iter(argv), None)).parse_args(argv)
+    try:
+        args.run(args)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "flcourse"):
+            raise
+        raise not_installed("this command", package, "course") from error

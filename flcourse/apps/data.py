@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from flcourse.apps.options import whole
+from flcourse.apps.terminal import say
 from flcourse.errors import CourseError
 
 SETS = {
@@ -24,14 +26,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=list(SETS), help=text)
     archive = "iBUG's tar.gz or Kaggle's zip that you have; it is kept, a downloaded one is removed once unpacked"
     parser.add_argument("--archive", type=Path, metavar="FILE", help=archive)
-    parser.add_argument("--count", type=int, metavar="N", help="how many faces to draw to train on (default: 2000)")
+    parser.add_argument(
+        "--count", type=whole(1, 1_000_000), metavar="N", help="how many faces to draw to train on (default: 2000)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Fetch data."""
     if args.archive and args.what != "ibug":
         raise CourseError(f"--archive goes with ibug, not with {args.what}: flcourse data ibug --archive FILE")
-    if args.count and args.what != "drawn-faces":
+    if args.count is not None and args.what != "drawn-faces":
         raise CourseError(f"--count goes with drawn-faces, not with {args.what}: flcourse data drawn-faces --count N")
     if args.what == "detectors":
         from flcourse.face.detector_files import fetch_detectors
@@ -50,4 +54,4 @@ def run(args: argparse.Namespace) -> None:
 
         paths = [{"mnist": fetch_mnist, "cifar10": fetch_cifar10}[args.what]()]
     for path in paths:
-        print(path)
+        say(path)

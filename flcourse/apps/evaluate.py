@@ -1,11 +1,12 @@
 """`flcourse evaluate`: a landmark network against annotated faces. Imports torch only for PyTorch's weights."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
 from flcourse.apps.options import add_tta
+from flcourse.apps.terminal import say, shows_bars, strict_json
+
+BOXES = ("file", "tight", "yunet", "ssd", "haar")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +15,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("xml", type=Path, metavar="XML")
     parser.add_argument("--weights", metavar="W", help="a shipped name, .onnx, .safetensors or last.pt")
     boxes = "file (default), tight (around the true points), yunet, ssd or haar"
-    parser.add_argument("--boxes", default="file", help=f"where the crops come from: {boxes}")
+    parser.add_argument(
+        "--boxes", choices=BOXES, default="file", metavar="NAME", help=f"where the crops come from: {boxes}"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--gallery", type=Path, metavar="DIR", help="write sheets of best, median and worst faces")
     add_tta(parser)
@@ -24,17 +27,15 @@ def run(args: argparse.Namespace) -> None:
     """Measure a network on annotated faces."""
     from flcourse.apps.evaluation import evaluate
 
-    figures = evaluate(args.xml, args.weights, args.boxes, args.gallery, tta=args.tta, progress=sys.stderr.isatty())
+    figures = evaluate(args.xml, args.weights, args.boxes, args.gallery, tta=args.tta, progress=shows_bars())
     if args.json:
-        print(json.dumps(figures, indent=1))
+        print(strict_json(figures))
         return
-    print(
-        f"{figures['faces']} faces of {args.xml}, {figures['missed']} missed; {args.boxes} boxes, {figures['weights']}"
-    )
+    say(f"{figures['faces']} faces of {args.xml}, {figures['missed']} missed; {args.boxes} boxes, {figures['weights']}")
     print(f"  NME                       {figures['nme']:7.2f} % of the outer eye corners' distance")
     print(f"  failures over 8 %, 10 %   {figures['fr8']:7.2f} %, {figures['fr10']:.2f} %")
     print(f"  AUC to 8 %, 10 %          {figures['auc8']:7.3f}, {figures['auc10']:.3f}")
     print(f"  points within 15 of 299   {figures['within15of299']:7.2f} %")
     print(f"  time                      {figures['ms_per_face']:7.2f} ms a face ({figures['engine']})")
     if args.gallery:
-        print(f"best, median and worst faces and the error curve: {args.gallery}")
+        say(f"best, median and worst faces and the error curve: {args.gallery}")

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from flcourse.apps.terminal import say
 from flcourse.errors import CourseError
 
 
@@ -35,4 +36,4 @@ def run(args: argparse.Namespace) -> None:
             export_onnx(network, metadata, full)
             quantize_onnx(full, drawn_crops(metadata["recipe"]["size"]), args.int8)
     for path in filter(None, (args.safetensors, args.onnx, args.int8)):
-        print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

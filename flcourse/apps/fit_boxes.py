@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from flcourse.apps.terminal import shows_bars
+
 SOURCES = ("tight", "yunet", "ssd", "haar")
 
 
@@ -17,5 +19,5 @@ def run(args: argparse.Namespace) -> None:
     """Fit the detectors' box maps."""
     from flcourse.apps.evaluation import fit_boxes
 
-    for source, (box_map, rest) in fit_boxes(args.xml, args.sources).items():
+    for source, (box_map, rest) in fit_boxes(args.xml, args.sources, progress=shows_bars()).items():
         print(f'"{source}": BoxMap(scale={box_map.scale:.4f}, dx={box_map.dx:.4f}, dy={box_map.dy:.4f}),  # {rest}')

@@ -1,8 +1,39 @@
-"""Options that several commands share, each said once. Light: what commands import to describe themselves."""
+"""Options that several commands share, each said once, and numbers that are checked where they are parsed. Light."""
 
 import argparse
+import math
+import re
+from collections.abc import Callable
 
 DETECTORS = ("auto", "yunet", "ssd", "haar")
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """An option's `type`: a whole number from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):
+            raise argparse.ArgumentTypeError(f"{text[:40]!r}: expected a whole number, {least} to {most}")
+        if not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text.strip()}: expected {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def above_zero(most: float) -> Callable[[str], float]:
+    """An option's `type`: a number above 0, at most `most`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value <= most:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r}: expected a number above 0, at most {most:g}")
+        return value
+
+    return parse
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
@@ -20,3 +51,8 @@ def add_tta(parser: argparse.ArgumentParser) -> None:
     """`--tta`, test-time augmentation."""
     text = "views of each face: 2 adds the mirror image, 4 both again about the points found (default: 4)"
     parser.add_argument("--tta", type=int, choices=(1, 2, 4), default=4, help=text)
+
+
+def add_recursive(parser: argparse.ArgumentParser) -> None:
+    """`--recursive`."""
+    parser.add_argument("--recursive", action="store_true", help="also look into folders' subfolders")

@@ -1,16 +1,16 @@
 """What was found in one image, and how it is told and written: sentence, JSON, `.pts`, drawing. Never imports torch."""
 
-import json
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from flcourse.face.draw import draw_faces
+from flcourse.apps.terminal import strict_json
+from flcourse.face.draw import close_up, draw_faces
 from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
-from flcourse.files import atomic_write
-from flcourse.images import write_image
+from flcourse.images import encode_image
+
+DRAWING = "_faces.png"
 
 
 @dataclass(frozen=True)
@@ -55,26 +55,27 @@ def pts_text(points: np.ndarray) -> str:
     return "\n".join(["version: 1", f"n_points: {len(lines)}", "{", *lines, "}", ""])
 
 
-def write_pts(path: Path, points: np.ndarray) -> None:
-    """Write points (68, 2) as a `.pts` file."""
-    atomic_write(path, pts_text(points))
-
-
 def json_text(found: Found) -> str:
     """What was found in one image as the text of a JSON file."""
-    return json.dumps(found.as_json(), indent=1) + "\n"
+    return strict_json(found.as_json()) + "\n"
 
 
-def write_results(found: Found, out: Path, stem: str, *, as_json: bool = True, as_pts: bool = False) -> Path:
-    """Write `STEM_faces.png`, and the points as `STEM_faces.json` and `STEM_face1.pts`, ... ; returns the image."""
-    image = out / f"{stem}_faces.png"
-    write_image(image, draw_faces(found.image, found.faces))
+def result_files(
+    found: Found, *, as_json: bool = False, as_pts: bool = False, close_ups: bool = False
+) -> dict[str, bytes]:
+    """What is written of one image, by the endings of the files' names: `_faces.png`, the drawing, comes first.
+
+    Then `_faces.json`, and for each face `_face1.pts` and `_face1.png`, where they are asked for.
+    """
+    files = {DRAWING: encode_image(draw_faces(found.image, found.faces))}
     if as_json:
-        atomic_write(image.with_suffix(".json"), json_text(found))
-    if as_pts:
-        for number, face in enumerate(found.faces, start=1):
-            write_pts(out / f"{stem}_face{number}.pts", face.points)
-    return image
+        files["_faces.json"] = json_text(found).encode()
+    for number, face in enumerate(found.faces, start=1):
+        if as_pts:
+            files[f"_face{number}.pts"] = pts_text(face.points).encode()
+        if close_ups:
+            files[f"_face{number}.png"] = encode_image(close_up(found.image, face))
+    return files
 
 
 def sentence(found: Found) -> str:

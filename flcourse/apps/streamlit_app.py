@@ -19,7 +19,7 @@ import numpy as np
 import streamlit as st
 
 from flcourse.apps.app import UPLOAD_MB
-from flcourse.apps.inputs import unique_stems
+from flcourse.apps.outputs import unique_stems
 from flcourse.apps.results import Found, find, json_text, pts_text
 from flcourse.errors import CourseError
 from flcourse.face.detect import open_detector

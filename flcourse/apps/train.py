@@ -1,31 +1,52 @@
 """`flcourse train`: a landmark network from annotated faces: checkpoints, curves, and at the end its confidence."""
 
 import argparse
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from flcourse.apps.options import above_zero, whole
+from flcourse.apps.terminal import say, shows_bars
 from flcourse.errors import CourseError
+
+if TYPE_CHECKING:
+    from flcourse.training.nets import Xception
+    from flcourse.training.recipes import Recipe
+
+LOOP, NET = ("epochs", "batch_size", "lr", "seed"), ("size", "width", "middle_blocks")  # what a recipe's are changed by
+SIDES, WIDTHS, MOST_BLOCKS = (32, 1024), (0.01, 4.0), 64  # as `flcourse.metadata` checks them in weights
+MOST_WORKERS = 256
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """What `flcourse train` takes."""
-    faces = "training faces; default: iBUG's, where it lies in a data folder"
-    parser.add_argument("--data", type=Path, metavar="XML", help=faces)
+    add = parser.add_argument
+    add("--data", type=Path, metavar="XML", help="training faces; default: iBUG's, where it lies in a data folder")
     recipes = "course (default), finish (its last stretch, for --weights) or original"
-    parser.add_argument("--recipe", default="course", help=recipes)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/RECIPE")
-    parser.add_argument("--resume", action="store_true", help="go on from DIR's last checkpoint")
-    parser.add_argument("--weights", type=Path, metavar="W", help="first weights, instead of random ones")
-    parser.add_argument("--epochs", type=int, metavar="N")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="of all processes together")
-    parser.add_argument("--lr", type=float, metavar="X", help="highest learning rate")
-    parser.add_argument("--seed", type=int, metavar="N")
-    parser.add_argument("--size", type=int, metavar="PX", help="side of the crops")
-    parser.add_argument("--width", type=float, metavar="X", help="multiplies the network's channels")
+    add("--recipe", default="course", help=recipes)
+    add("--out", type=Path, metavar="DIR", help="default: runs/RECIPE")
+    add("--resume", action="store_true", help="go on from DIR's last checkpoint")
+    weights = "first weights: xception, a .safetensors or a last.pt; the network then has their size and shape"
+    add("--weights", metavar="W", help=weights)
+    add("--epochs", type=whole(1, 100_000), metavar="N")
+    add("--batch-size", type=whole(1, 65_536), metavar="N", help="of all processes together")
+    add("--lr", type=above_zero(10), metavar="X", help="highest learning rate")
+    add("--seed", type=whole(0, 2**32 - 1), metavar="N")
+    add("--size", type=whole(*SIDES), metavar="PX", help="side of the crops")
+    add("--width", type=above_zero(WIDTHS[1]), metavar="X", help="multiplies the network's channels")
     blocks = "of the network; of deeper --weights some are left out"
-    parser.add_argument("--middle-blocks", type=int, metavar="N", help=blocks)
-    parser.add_argument("--device", help="cuda, mps or cpu; default: the first there is")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that prepare data (default: 0)")
+    add("--middle-blocks", type=whole(1, MOST_BLOCKS), metavar="N", help=blocks)
+    add("--device", type=device_name, help="cuda, cuda:N, mps or cpu; default: the first there is")
+    workers = "processes that prepare data (default: 0)"
+    add("--workers", type=whole(0, MOST_WORKERS), default=0, metavar="N", help=workers)
+
+
+def device_name(text: str) -> str:
+    """A PyTorch device by its form; whether it is there is `choose_device`'s to say."""
+    if not re.fullmatch(r"[a-z]{1,16}(:[0-9]{1,2})?", text):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: expected cuda, cuda:N, mps or cpu")
+    return text
 
 
 def run(args: argparse.Namespace) -> None:
@@ -33,46 +54,92 @@ def run(args: argparse.Namespace) -> None:
     from flcourse.apps.calibrate import calibrate_weights
     from flcourse.data.imglab import read_imglab, training_labels
     from flcourse.show.plot import save, training_curves
-    from flcourse.training.checkpoints import load_network
     from flcourse.training.devices import choose_device
     from flcourse.training.recipes import get_recipe, train_landmarks
 
     recipe = get_recipe(args.recipe)
     xml = training_labels(args.data)
-    loop = {
-        name: value for name in ("epochs", "batch_size", "lr", "seed") if (value := getattr(args, name)) is not None
-    }
-    net = {name: value for name in ("size", "width", "middle_blocks") if (value := getattr(args, name)) is not None}
+    start = None
+    if args.weights:
+        start, recipe = first_weights(args, recipe)
+    loop = {name: value for name in LOOP if (value := getattr(args, name)) is not None}
+    net = {name: value for name in NET if (value := getattr(args, name)) is not None}
     recipe = replace(recipe, config=replace(recipe.config, **loop), **net)
     out = args.out or Path("runs") / args.recipe
     if (out / "last.pt").exists() and not args.resume:
         raise CourseError(f"{out}: holds a training already; go on with --resume, or give another --out")
     faces = read_imglab(xml)
-    start = load_network(args.weights)[0] if args.weights else None
+
+    def on_epoch(history: list[dict]) -> None:
+        save(training_curves(history), out / "curves.png")
+        if not shows_bars():  # else the bar's own line says it
+            row = history[-1]
+            figures = ", ".join(f"{name} {row[name]:.4g}" for name in row if name.startswith(("train_", "val_")))
+            print(f"epoch {row['epoch']}/{recipe.config.epochs}: {figures} ({row['seconds']:.0f} s)", flush=True)
+
     with choose_device(args.device) as device:
         chief = device.rank == 0
         if chief:
-            print(f"training {args.recipe} on {len(faces)} faces of {xml} ({device.device}), writing to {out}")
+            say(f"training {args.recipe} on {len(faces)} faces of {xml} ({device.device}), writing to {out}")
         _, history = train_landmarks(
             faces,
             recipe,
             out,
             start=start,
             device=device,
+            progress=shows_bars(),
             resume=args.resume,
             workers=args.workers,
-            on_epoch=lambda history: save(training_curves(history), out / "curves.png"),
+            on_epoch=on_epoch,
         )
         if not chief:
             return
     if len(history) < recipe.config.epochs:
-        print(f"stopped; go on with: flcourse train ... --out {out} --resume")
+        say(f"stopped; go on with: flcourse train ... --out {out} --resume")
         return
+    best_weights = out / "best.safetensors"
     if recipe.head == "heatmap":
         try:
-            calibrate_weights(out / "best.safetensors", faces)
+            calibrate_weights(best_weights, faces, best_weights)
         except CourseError as error:  # a first try of one epoch may be wrong everywhere; its weights still are whole
-            print(f"no confidence: {error}")
+            say(f"no confidence: {error}")
     best = min(history, key=lambda row: row["val_nme"])
     print(f"best epoch {best['epoch']}: {best['val_nme']:.2f} % of the eye distance on the held-out faces")
-    print(f"weights: {out / 'best.safetensors'}, curves: {out / 'curves.png'}")
+    say(f"weights: {best_weights}, curves: {out / 'curves.png'}")
+
+
+def first_weights(args: argparse.Namespace, recipe: "Recipe") -> "tuple[Xception, Recipe]":
+    """The network of `--weights`, and the recipe with its size and shape.
+
+    Raises `CourseError` that names the option where they fit neither the recipe nor what else was asked for.
+    """
+    from flcourse.face.landmarker import shipped_weights
+    from flcourse.training.checkpoints import load_network
+
+    path, shipped = Path(args.weights), shipped_weights()
+    if args.weights in shipped:
+        path = shipped[args.weights].with_suffix(".safetensors")
+        if not path.exists():
+            there = [name for name, onnx in shipped.items() if onnx.with_suffix(".safetensors").exists()]
+            raise CourseError(
+                f"--weights {args.weights}: ships only as ONNX, from which training cannot go on; "
+                f"give {' or '.join(there)}, or weights of your own (.safetensors)"
+            )
+    elif path.suffix not in (".safetensors", ".pt"):
+        raise CourseError(
+            f"--weights {args.weights}: neither a shipped name ({', '.join(shipped)}) "
+            "nor a .safetensors or last.pt file"
+        )
+    network, metadata = load_network(path)
+    theirs = metadata["recipe"]
+    if theirs["head"] != recipe.head:
+        fit = "original" if theirs["head"] == "regression" else "course"
+        raise CourseError(f"--recipe {args.recipe}: {args.weights} has a {theirs['head']} head; give --recipe {fit}")
+    blocks = theirs.get("middle_blocks", 8)  # weights from before this could be chosen do not say
+    if args.width is not None and args.width != theirs["width"]:
+        raise CourseError(f"--width {args.width:g}: {args.weights} is {theirs['width']:g} wide; leave --width out")
+    if args.middle_blocks is not None and args.middle_blocks > blocks:
+        raise CourseError(
+            f"--middle-blocks {args.middle_blocks}: {args.weights} has {blocks}; give --middle-blocks {blocks} or fewer"
+        )
+    return network, replace(recipe, size=theirs["size"], width=theirs["width"], middle_blocks=blocks)

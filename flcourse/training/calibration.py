@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from flcourse import metrics
 from flcourse.data.augment import NO_AUGMENT, Augment
 from flcourse.data.face_dataset import FaceDataset
-from flcourse.data.imglab import Face, read_face_image, split_faces
+from flcourse.data.imglab import Face, fingerprint, read_face_image, split_faces
 from flcourse.errors import CourseError
 from flcourse.images import to_input, warp
 from flcourse.points import Box, crop_matrix
@@ -79,7 +79,7 @@ def calibrate(network: Xception, faces: Sequence[Face], size: int, seed: int = 0
     Logistic regression from `log_spread` to being right. For `Calibrated.chance` it is fitted twice, on each half of
     the photographs for the other half; `Calibrated.calibration` is the fit on all. Its `accept` is low enough for 99 %
     of the faces as they come. Raises `CourseError` where the
-    network has no maps, or never errs, or always.
+    network has no maps, or never errs, or always, and where there are too few faces.
     """
     trial = try_out(network, faces, size, seed, progress)
     if trial.right.all() or not trial.right.any():
@@ -87,6 +87,8 @@ def calibrate(network: Xception, faces: Sequence[Face], size: int, seed: int = 0
             f"{trial.right.mean():.0%} of the answers are right; a confidence cannot be learned from that"
         )
     second = trial.photo % 2 == 1
+    if any(len(np.unique(trial.right[part])) < 2 for part in (second, ~second)):
+        raise CourseError(f"{len(trial.plain)} faces held out are too few to learn a confidence from")
     chance = np.empty(len(second))
     for part in (second, ~second):
         chance[part] = _chance(_fit(trial, ~part), trial.log_spread[part])
@@ -96,9 +98,25 @@ def calibrate(network: Xception, faces: Sequence[Face], size: int, seed: int = 0
     return Calibrated(calibration._replace(accept=min(calibration.accept, usual)), chance, trial)
 
 
-def held_out(faces: Sequence[Face], recipe: dict) -> list[Face]:
-    """Those of a training's faces that it held out, by the recipe in its metadata."""
-    return split_faces(faces, recipe["val_fraction"], recipe["config"]["seed"])[1]
+def held_out(faces: Sequence[Face], metadata: dict) -> list[Face]:
+    """Those of a training's faces that it held out, by the metadata of its network.
+
+    Raises `CourseError` where `faces` are not those of the training: on faces that the network learned from, or on
+    ones that are harder or easier, its confidence would be worth something else than it says.
+    """
+    try:
+        recipe, counts = metadata["recipe"], list(metadata["faces"])
+        kept, chosen = split_faces(faces, recipe["val_fraction"], recipe["config"]["seed"])
+    except (KeyError, TypeError) as error:
+        raise CourseError("the weights do not say which faces they were trained on; train them anew") from error
+    there = [len(kept), len(chosen)]
+    if there != counts or metadata.get("held_out", fingerprint(chosen)) != fingerprint(chosen):
+        what = f"{there[0]:,} and {there[1]:,} held out" if there != counts else "other images of the same number"
+        raise CourseError(
+            f"these are not the faces of the training ({counts[0]:,} and {counts[1]:,} held out), but {what}; "
+            "give --data the file it was trained on"
+        )
+    return chosen
 
 
 def _fit(trial: Trial, chosen: np.ndarray) -> Calibration:

@@ -41,6 +41,12 @@ def write_checkpoint(path: Path, state: dict) -> None:
     atomic_write(path, buffer.getvalue())
 
 
+def stored_half(path: Path) -> bool:
+    """Whether a `.safetensors` file that `load_network` reads keeps its weights in float16."""
+    with safe_open(path, framework="pt") as file:
+        return any(file.get_slice(name).get_dtype() == "F16" for name in file.keys())
+
+
 def read_checkpoint(path: Path) -> dict:
     """The content of a `last.pt`, as far as it describes a network: `config`, `describe`, `model`, `ema`, `history`.
 

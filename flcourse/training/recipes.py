@@ -8,7 +8,7 @@ from torch import nn
 
 from flcourse.data.augment import Augment
 from flcourse.data.face_dataset import FaceDataset
-from flcourse.data.imglab import Face, split_faces
+from flcourse.data.imglab import Face, fingerprint, split_faces
 from flcourse.errors import CourseError
 from flcourse.training.config import Config
 from flcourse.training.devices import Device
@@ -132,7 +132,11 @@ def train_landmarks(
                 f"the first weights are not of this network, expected width={recipe.width}, head={recipe.head!r} "
                 f"and at least {recipe.middle_blocks} middle blocks"
             ) from error
-    describe = {"recipe": recipe.describe(), "faces": [len(train_faces), len(val_faces)]}
+    describe = {
+        "recipe": recipe.describe(),
+        "faces": [len(train_faces), len(val_faces)],
+        "held_out": fingerprint(val_faces),  # for calibration, which must not take others
+    }
     history = fit(
         model,
         recipe.task(),

@@ -1,0 +1,55 @@
+"""What every command does with its terminal: standard output and error, JSON, escaped names, bars only where seen."""
+
+import json
+import os
+import sys
+from contextlib import suppress
+
+from flcourse.errors import CourseError
+
+
+def prepare_streams() -> None:
+    """Let no character that the console or a redirected file cannot show end a command; bars only in a terminal.
+
+    Windows' code pages, which redirected output takes, know neither arrows nor other alphabets' letters.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    if not shows_bars():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: for bars that nobody else decides on
+
+
+def shows_bars() -> bool:
+    """Whether progress bars are seen by someone: they go to standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def printable(text: object) -> str:
+    """Text in one line, as a terminal can be given it: control characters, and those that turn it round, escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
+
+
+def say(text: object) -> None:
+    """Print a line on standard output."""
+    print(printable(text))
+
+
+def tell(text: object) -> None:
+    """Print a line on standard error, as the program that speaks."""
+    with suppress(OSError):  # there is nowhere left to say it
+        print(f"flcourse: {printable(text)}", file=sys.stderr)
+
+
+def strict_json(value: object) -> str:
+    """JSON as its standard has it: in ASCII here, without NaN and infinity, for which it raises `CourseError`."""
+    try:
+        return json.dumps(value, indent=1, allow_nan=False)
+    except ValueError as error:
+        raise CourseError("a figure is no number (NaN or infinite), which JSON has no word for") from error
+
+
+def silence() -> None:
+    """Let what is still to be written go nowhere, so that Python does not complain of it on its way out."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
