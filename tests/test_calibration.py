@@ -15,7 +15,7 @@ import flcourse.weights
 from flcourse import metrics
 from flcourse.apps.cli import main
 from flcourse.data.drawn_faces import write_drawn_faces
-from flcourse.data.imglab import read_imglab
+from flcourse.data.imglab import fingerprint, read_imglab, split_faces
 from flcourse.errors import CourseError
 from flcourse.face.landmarker import OnnxNetwork
 from flcourse.metrics import ACCEPT
@@ -117,26 +117,83 @@ def test_what_cannot_be_calibrated_is_told(xml, tmp_path, capsys):
     with pytest.raises(CourseError, match="regression network has no maps"):
         calibrate(Certain(maps=False), faces, 48, progress=False)
     with pytest.raises(SystemExit, match="2"):
-        main(["calibrate", "--weights", str(tmp_path / "net.onnx")])
+        main(["calibrate", "--weights", str(tmp_path / "net.onnx"), "--in-place"])
     assert "expected .safetensors" in capsys.readouterr().err
 
 
-def test_the_command_writes_it_into_the_weights(xml, tmp_path, capsys):
+def weights_of(xml: Path, path: Path, half: bool = False, **changes: object) -> dict:
+    """The shipped network at `path`, as if it had been trained on a file's faces; returns its metadata."""
     network, metadata = load_network(SHIPPED)
-    metadata = {"recipe": metadata["recipe"] | {"val_fraction": 0.5}}
-    path = tmp_path / "best.safetensors"
-    path.write_bytes(pack_weights(network, metadata))
-    main(["calibrate", "--weights", str(path), "--data", str(xml)])
+    recipe = metadata["recipe"] | {"val_fraction": 0.5}
+    kept, held = split_faces(read_imglab(xml), 0.5, recipe["config"]["seed"])
+    metadata = {"recipe": recipe, "faces": [len(kept), len(held)], "held_out": fingerprint(held)} | changes
+    path.write_bytes(pack_weights(network, metadata, half=half))
+    return metadata
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_command_writes_it_into_the_weights(xml, tmp_path, capsys, half):
+    path, out = tmp_path / "best.safetensors", tmp_path / "sure" / "best.safetensors"
+    metadata = weights_of(xml, path, half)
+    before = path.read_bytes()
+    main(["calibrate", "--weights", str(path), "--data", str(xml), "--out", str(out)])
     printed = capsys.readouterr().out
-    again, now = load_network(path)
+    assert path.read_bytes() == before
+    assert len(out.read_bytes()) == pytest.approx(len(before), rel=0.01)  # half precision stays half
+    network, _ = load_network(path)
+    again, now = load_network(out)
     assert all(
         torch.equal(a, b) for a, b in zip(network.state_dict().values(), again.state_dict().values(), strict=True)
     )
     assert now["recipe"] == metadata["recipe"] and now["calibration"].keys() == {"slope", "bias", "accept"}
-    held = held_out(read_imglab(xml), metadata["recipe"])
+    held = held_out(read_imglab(xml), metadata)
     assert 0 < len(held) < 24 and now["calibrated"]["faces"] == DRAWS * len(held)
-    assert f"AUC of telling these {now['calibrated']['auc']:.3f}" in printed
-    assert (tmp_path / "confidence.png").read_bytes().startswith(b"\x89PNG")
-    with safe_open(path, "pt") as file:
+    assert f"AUC of telling these {now['calibrated']['auc']:.3f}" in printed and f"wrote {out} (" in printed
+    assert (out.parent / "confidence.png").read_bytes().startswith(b"\x89PNG")
+    with safe_open(out, "pt") as file:
         assert json.loads(file.metadata()["flcourse"]) == now
     assert isinstance(again, Xception)
+    if half:
+        main(["calibrate", "--weights", str(path), "--data", str(xml), "--in-place"])
+        assert path.read_bytes() == out.read_bytes()
+
+
+def test_what_calibrate_does_not_do_is_one_line(xml, tmp_path, capsys):
+    def refused(*arguments: object) -> str:
+        with pytest.raises(SystemExit, match="2"):
+            main(["calibrate", *map(str, arguments)])
+        told = capsys.readouterr()
+        assert told.out == "" and told.err.count("\n") == 1
+        return told.err
+
+    path, out = tmp_path / "best.safetensors", tmp_path / "out.safetensors"
+    metadata = weights_of(xml, path)
+    before = path.read_bytes()
+    assert "one of the arguments --out --in-place is required" in refused("--weights", path)
+    assert "not allowed with argument" in refused("--weights", path, "--out", out, "--in-place")
+    assert "expected .safetensors" in refused("--weights", path, "--data", xml, "--out", tmp_path / "out.onnx")
+    assert "--in-place writes into it" in refused("--weights", path, "--data", xml, "--out", path)
+    (tmp_path / "mine.safetensors").write_text("mine")
+    assert "is there already" in refused("--weights", path, "--data", xml, "--out", tmp_path / "mine.safetensors")
+    # Other faces than the training's: fewer, as many of other names, or nobody knows of which.
+    few = write_drawn_faces(tmp_path / "few", 12, progress=False)
+    told = refused("--weights", path, "--data", few, "--out", out)
+    kept, held = metadata["faces"]
+    assert f"not the faces of the training ({kept} and {held} held out), but " in told and str(few) in told
+    weights_of(xml, path, held_out={"faces": held, "names": "0" * 64})
+    assert "but other images of the same number" in refused("--weights", path, "--data", xml, "--out", out)
+    weights_of(xml, path, faces=None)
+    told = refused("--weights", path, "--data", xml, "--out", out)
+    assert "faces" in told
+    assert not out.exists() and (tmp_path / "mine.safetensors").read_text() == "mine"
+    path.write_bytes(before)
+    assert load_network(path)[1] == metadata
+
+
+def test_few_faces_are_too_few(xml):
+    """Three faces, as makers have them: one of them is held out, and half of it is nothing."""
+    network, metadata = load_network(SHIPPED)
+    faces = read_imglab(xml)
+    for count in (1, 2):
+        with pytest.raises(CourseError, match=f"{count} faces held out are too few|% of the answers are right"):
+            calibrate(network, faces[:count], metadata["recipe"]["size"], progress=False)

@@ -312,7 +312,7 @@ NUMBERS = {  # option -> what it goes with, values that are refused, and what is
     "--lr": ("train", ["-1", "0", "nan", "inf", "-inf", "11", "fast", ""], "a number above 0, at most 10"),
     "--seed": ("train", ["-1", "1e9", str(2**32)], f"0 to {2**32 - 1}"),
     "--size": ("train", ["0", "31", "-112", "1000000"], "32 to 1024"),
-    "--width": ("train", ["nan", "inf", "-0.5", "0", "5"], "a number above 0, at most 4"),
+    "--width": ("train", ["nan", "inf", "-0.5", "0", "5", "0.001"], "a number from 0.01 to 4"),
     "--middle-blocks": ("train", ["-1", "0", "1000000000"], "1 to 64"),
     "--workers": ("train", ["-1", "100000"], "0 to 256"),
     "--device": ("train", ["cpu:x", "cpu:", "", "../cpu", "cuda:-1"], "cuda, cuda:N, mps or cpu"),
@@ -416,6 +416,57 @@ def test_a_running_training_is_not_overwritten(tmp_path):
     (tmp_path / "run" / "last.pt").write_bytes(b"precious")
     done = flcourse("train", "--data", toy_set(tmp_path, 3), "--out", tmp_path / "run", code=2)
     assert "--resume" in done.stderr and (tmp_path / "run" / "last.pt").read_bytes() == b"precious"
+
+
+def test_three_faces_are_enough_to_train_on(tmp_path, capsys):
+    """The natural case for makers: it ends with weights, and says in one line that there is no confidence."""
+    out = tmp_path / "run"
+    small = ["--epochs", "1", "--size", "48", "--width", "0.05", "--middle-blocks", "1", "--device", "cpu"]
+    main(["train", "--data", str(toy_set(tmp_path, 3)), "--out", str(out), *small])
+    told = capsys.readouterr()
+    lines = told.out.splitlines()
+    assert lines[0].startswith("training course on 3 faces") and lines[1].startswith("epoch 1/1: train_loss ")
+    [missing] = [line for line in lines if line.startswith("no confidence: ")]
+    assert "too few" in missing or "% of the answers are right" in missing
+    assert lines[-1] == f"weights: {out / 'best.safetensors'}, curves: {out / 'curves.png'}"
+    assert {"last.pt", "best.safetensors", "curves.png", "history.csv"} <= {path.name for path in out.iterdir()}
+    assert told.err == ""  # no bars where nobody sees them
+
+
+def test_training_goes_on_from_shipped_weights_in_their_shape(tmp_path, capsys):
+    xml = toy_set(tmp_path, 3)
+    base = ["train", "--data", str(xml), "--epochs", "1", "--device", "cpu"]
+    main([*base, "--weights", "xception", "--recipe", "finish", "--middle-blocks", "1", "--out", str(tmp_path / "run")])
+    from flcourse.training.checkpoints import load_network
+
+    recipe = load_network(tmp_path / "run" / "best.safetensors")[1]["recipe"]
+    assert (recipe["width"], recipe["size"], recipe["middle_blocks"]) == (
+        0.5,
+        112,
+        1,
+    )  # its own, but for what was asked
+    capsys.readouterr()
+    shipped = Path(weights.__file__).parent / "xception.safetensors"
+    for name in ("xception", shipped):
+        for more, message in (
+            (["--middle-blocks", "8"], "has 4; give --middle-blocks 4 or fewer"),
+            (["--width", "0.25"], "is 0.5 wide; leave --width out"),
+            (["--recipe", "original"], "has a heatmap head; give --recipe course"),
+        ):
+            with pytest.raises(SystemExit, match="2"):
+                main([*base, "--weights", str(name), *more, "--out", str(tmp_path / "other")])
+            told = capsys.readouterr().err
+            assert told.count("\n") == 1 and f"{name} {message}" in told and told.startswith(f"flcourse: {more[0]}")
+    for name, message in (
+        ("drawn", "ships only as ONNX, from which training cannot go on; give xception"),
+        ("nobody", "neither a shipped name (drawn, xception) nor a .safetensors or last.pt file"),
+        (tmp_path / "gone.safetensors", "gone.safetensors: no such file"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main([*base, "--weights", str(name), "--out", str(tmp_path / "other")])
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and message in told
+    assert not (tmp_path / "other").exists()
 
 
 def test_data_fetches_and_prints_where_it_lies(tmp_path, monkeypatch, capsys):

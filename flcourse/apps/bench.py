@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 import flcourse.weights
-from flcourse.apps.options import above_zero
+from flcourse.apps.options import number
 from flcourse.apps.terminal import shows_bars, strict_json
 from flcourse.data.drawn_faces import write_drawn_faces
 from flcourse.data.face_dataset import FaceDataset
@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
     add("--json", action="store_true", help="print one JSON object")
     add("--weights", type=Path, metavar="W", help="a .safetensors file (default: the shipped network)")
-    add("--seconds", type=above_zero(3600), default=2.0, metavar="S", help="for each row (default: 2)")
+    add("--seconds", type=number(0, 3600), default=2.0, metavar="S", help="for each row (default: 2)")
     add("--no-compile", dest="compile", action="store_false", help="without torch.compile (a minute)")
 
 

@@ -21,16 +21,17 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
-def above_zero(most: float) -> Callable[[str], float]:
-    """An option's `type`: a number above 0, at most `most`."""
+def number(least: float, most: float) -> Callable[[str], float]:
+    """An option's `type`: a number from `least` to `most`; a `least` of 0 itself is not meant."""
+    expected = f"a number from {least:g} to {most:g}" if least else f"a number above 0, at most {most:g}"
 
     def parse(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not 0 < value <= most:
-            raise argparse.ArgumentTypeError(f"{text[:40]!r}: expected a number above 0, at most {most:g}")
+        if not (least <= value <= most and value):
+            raise argparse.ArgumentTypeError(f"{text[:40]!r}: expected {expected}")
         return value
 
     return parse

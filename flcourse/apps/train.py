@@ -6,16 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flcourse.apps.options import above_zero, whole
+from flcourse.apps.options import number, whole
 from flcourse.apps.terminal import say, shows_bars
 from flcourse.errors import CourseError
+from flcourse.metadata import MOST_BLOCKS, SIDES, WIDTHS
 
 if TYPE_CHECKING:
     from flcourse.training.nets import Xception
     from flcourse.training.recipes import Recipe
 
 LOOP, NET = ("epochs", "batch_size", "lr", "seed"), ("size", "width", "middle_blocks")  # what a recipe's are changed by
-SIDES, WIDTHS, MOST_BLOCKS = (32, 1024), (0.01, 4.0), 64  # as `flcourse.metadata` checks them in weights
 MOST_WORKERS = 256
 
 
@@ -31,10 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--weights", metavar="W", help=weights)
     add("--epochs", type=whole(1, 100_000), metavar="N")
     add("--batch-size", type=whole(1, 65_536), metavar="N", help="of all processes together")
-    add("--lr", type=above_zero(10), metavar="X", help="highest learning rate")
+    add("--lr", type=number(0, 10), metavar="X", help="highest learning rate")
     add("--seed", type=whole(0, 2**32 - 1), metavar="N")
     add("--size", type=whole(*SIDES), metavar="PX", help="side of the crops")
-    add("--width", type=above_zero(WIDTHS[1]), metavar="X", help="multiplies the network's channels")
+    add("--width", type=number(*WIDTHS), metavar="X", help="multiplies the network's channels")
     blocks = "of the network; of deeper --weights some are left out"
     add("--middle-blocks", type=whole(1, MOST_BLOCKS), metavar="N", help=blocks)
     add("--device", type=device_name, help="cuda, cuda:N, mps or cpu; default: the first there is")
