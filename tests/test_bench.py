@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from flcourse.apps.bench import PARTS, bench, entry, in_turn, table
+from flcourse.apps.bench import PARTS
+from flcourse.apps.benchmark import bench, entry, in_turn, table
 from flcourse.apps.cli import main
 
 
