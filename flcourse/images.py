@@ -130,7 +130,7 @@ def encode_image(image: np.ndarray, suffix: str = ".png", name: str = "image") -
     try:
         done, data = cv2.imencode(suffix, bgr)
     except cv2.error:  # a suffix it does not know; an image too large for the format
-        done = False
+        done, data = False, np.empty(0)
     if not done:
         height, width = image.shape[:2]
         raise CourseError(f"{name}: OpenCV cannot write {width} x {height} px in this format, expected .png or .jpg")
@@ -157,7 +157,7 @@ _IN_BYTES = {  # what makes bytes of other numbers
 }
 
 
-def check_image(image: np.ndarray, name: str = "image") -> np.ndarray:
+def check_image(image: object, name: str = "image") -> np.ndarray:
     """The image itself: a uint8 array (H, W, 3) in RGB, (H, W) or (H, W, 1) in grey, or (H, W, 4) in RGBA.
 
     The one check at the door, as other arrays give wrong points without a word. Raises `TypeError` for another kind of
@@ -191,7 +191,7 @@ def _not_an_array(image: object) -> str:
     elif isinstance(image, str | os.PathLike):
         what, how = f"{image!r}, a path", "read it with flcourse.read_image(path)"
     elif isinstance(image, bytes | bytearray | memoryview):
-        what, how = f"{len(image)} bytes", "decode them with flcourse.images.decode_image(data, name)"
+        what, how = f"encoded {kind.__name__}", "decode them with flcourse.images.decode_image(data, name)"
     elif what.startswith("PIL."):
         how = 'convert it with np.asarray(image.convert("RGB"))'
     elif what == "torch.Tensor":
@@ -205,12 +205,12 @@ def _not_an_array(image: object) -> str:
     return f"{what}, {EXPECTED}; {how}"
 
 
-def as_rgb(image: np.ndarray, name: str = "image") -> np.ndarray:
+def as_rgb(image: object, name: str = "image") -> np.ndarray:
     """An image as (H, W, 3) uint8 RGB: itself, or from grey, or without its opacity; checked by `check_image`."""
-    image = check_image(image, name)
-    if image.ndim == 3 and image.shape[2] == 3:
-        return image
-    return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB if image.shape[2:] == (4,) else cv2.COLOR_GRAY2RGB)
+    checked = check_image(image, name)
+    if checked.ndim == 3 and checked.shape[2] == 3:
+        return checked
+    return cv2.cvtColor(checked, cv2.COLOR_RGBA2RGB if checked.shape[2:] == (4,) else cv2.COLOR_GRAY2RGB)
 
 
 _WARP_SIDE = 32_766  # px: OpenCV's warpAffine refuses images with a longer side

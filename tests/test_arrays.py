@@ -27,7 +27,7 @@ NO_IMAGES = {  # what comes -> the error, and what it says
     "None": (None, TypeError, "image: None, .*cv2.imread gives None.*flcourse.read_image"),
     "a path": ("astronaut.png", TypeError, "'astronaut.png', a path, .*flcourse.read_image"),
     "a Path": (Path("a.png"), TypeError, "a path, .*flcourse.read_image"),
-    "bytes": (b"\xff\xd8\xff", TypeError, "3 bytes, .*decode_image"),
+    "bytes": (b"\xff\xd8\xff", TypeError, "encoded bytes, .*decode_image"),
     "Pillow": (Image.fromarray(RGB), TypeError, r'PIL.Image.Image, .*np.asarray\(image.convert\("RGB"\)\)'),
     "a list": (RGB[:2].tolist(), TypeError, r"builtins.list, .*np.asarray\(image, np.uint8\)"),
     "a number": (7, TypeError, "builtins.int, expected a uint8 array"),

@@ -160,7 +160,7 @@ def test_a_track_ends_when_the_network_no_longer_believes_in_it(toy):
         (face,) = tracker(frame(250), 0)
         assert face.number == 1 and face.score == 0.9 and face.points.dtype == face.raw.dtype == np.float32
         toy.detector.faces = []
-        assert tracker(frame(140), 0.03) == []
+        assert tracker(frame(25), 0.03) == []
         toy.detector.faces = [HERE]
         assert [face.number for face in tracker(frame(250), 0.2)] == [1]  # found again at once
         tracker.reset()
@@ -187,14 +187,14 @@ def test_an_unsure_track_that_detection_misses_ends(toy):
         for number in range(10):
             tracker(frame(250), number / 30)
         toy.detector.faces = []
-        held = [bool(tracker(frame(180), number / 30)) for number in range(10, 60)]  # 0.41
+        held = [bool(tracker(frame(105), number / 30)) for number in range(10, 60)]  # 0.41
     assert held[0] and not held[-1] and sorted(held, reverse=True) == held
 
 
 def test_what_the_network_takes_for_no_face_is_never_shown(toy):
     toy.detector.faces = [HERE]
     with FaceTracker(toy) as tracker:
-        assert not any(tracker(frame(150), number / 30) for number in range(40))  # a confidence of 0.18
+        assert not any(tracker(frame(45), number / 30) for number in range(40))  # a confidence of 0.18
 
 
 def test_without_a_confidence_the_detectors_word_decides(tmp_path):

@@ -211,7 +211,7 @@ class FaceLandmarker:
                 replace(
                     one,
                     points=(one.points + two.points) / 2,
-                    confidence=None if one.confidence is None else (one.confidence + two.confidence) / 2,
+                    confidence=_mean(one.confidence, two.confidence),
                 )
                 for one, two in zip(faces, again, strict=True)
             ]
@@ -245,6 +245,10 @@ class FaceLandmarker:
         if "confidence" in both:
             mean["confidence"] = (both["confidence"][:n] + both["confidence"][n:]) / 2
         return mean
+
+
+def _mean(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else (one + other) / 2
 
 
 def _checked_box(number: int, given: Sequence[float]) -> Box:

@@ -50,7 +50,7 @@ class _Track:
     number: int
     box: Box  # of the next crop
     score: float  # of the detector, falling with each miss
-    face: FaceLandmarks | None = None
+    face: FaceLandmarks = field(init=False)  # from its first frame on
     misses: int = 0
     smoother: FaceSmoother = field(default_factory=FaceSmoother)
     past: deque = field(default_factory=deque)  # (time, centre x, centre y, log of the side)
@@ -108,6 +108,7 @@ class FaceTracker:
         if landmarker.detector is None:
             raise ValueError("the landmarker was made without a detector, which a tracker needs")
         self.landmarker, self.smooth, self.live = landmarker, smooth, live
+        self._detector = landmarker.detector
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="face-detection")
         self.reset()
 
@@ -165,7 +166,7 @@ class FaceTracker:
             # Always a copy: the caller may draw on the frame while it is searched.
             self._job = self._worker.submit(self._search, small.copy() if small is image else small, x, y)
             self._began, self._searched = time, [(track, track.face.box) for track in self._tracks]
-        if self._job is None or not self._due(time):
+        if self._job is None or not self._due(self._job, time):
             return []
         job, self._job = self._job, None  # first, so that one that failed does not fail in every frame to come
         found = job.result()
@@ -181,14 +182,14 @@ class FaceTracker:
             track.misses, track.score = 0, match[1]
         return [_Track(0, box, score) for box, score in found]
 
-    def _due(self, time: float) -> bool:
+    def _due(self, job: Future, time: float) -> bool:
         if self.live:
-            return self._job.done()
+            return job.done()
         return not self._tracks or time - self._began > DELAY - 1e-6
 
     def _search(self, small: np.ndarray, x: float, y: float) -> list[tuple[Box, float]]:
         """In the thread: the face boxes of a small copy, in the frame's pixels, and their scores."""
-        found = [(self.landmarker.detector.box_map(box), score) for box, score in self.landmarker.detector(small)]
+        found = [(self._detector.box_map(box), score) for box, score in self._detector(small)]
         found = [(Box(box.left * x, box.top * y, box.width * x, box.height * y), score) for box, score in found]
         return [(box, score) for box, score in found if is_sound(box)]
 
@@ -198,7 +199,7 @@ class FaceTracker:
     def _follow(self, track: _Track, face: FaceLandmarks, time: float) -> None:
         """Take over what the network found, and choose the next crop."""
         box = face_box(face.points)
-        if track.face is None or overlap(face.box, box) < SAME_CROP:
+        if not track.past or overlap(face.box, box) < SAME_CROP:
             track.box = box
         track.face = FaceLandmarks(face.points, face.confidence, box, face.score)
         track.remember(time)
