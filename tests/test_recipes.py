@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import template, toy_set
 
+import flcourse.weights
 from flcourse import metrics
 from flcourse.data.augment import Augment
+from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError
 from flcourse.points import CROP_SCALE, Box, crop_matrix, move_points, to01
@@ -151,6 +154,29 @@ def test_a_training_can_start_from_given_weights(trained, tmp_path):
     still = replace(RECIPE, config=Config(epochs=1, batch_size=8, lr=0.0), augment=Augment())
     network, _ = train_landmarks(faces, still, tmp_path, start=start, progress=False)
     assert all(torch.equal(a, b) for a, b in zip(start.parameters(), network.parameters(), strict=True))
+
+
+def test_few_faces_come_often_and_move_the_shipped_weights_a_little(tmp_path):
+    """Three annotated faces are a training: drawn many times over, each time anew."""
+    faces = read_imglab(toy_set(tmp_path, 3))
+    recipe = RECIPES["few"]
+    start, _ = load_network(Path(flcourse.weights.__file__).parent / f"{recipe.start}.safetensors")
+    recipe = replace(recipe, draws=8, config=replace(recipe.config, epochs=1, batch_size=4))
+    seen = []
+    item = FaceDataset.item
+
+    def watched(self, epoch, index):
+        if self.augment == recipe.augment:
+            seen.append((epoch, index))
+        return item(self, epoch, index)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FaceDataset, "item", watched)
+        network, history = train_landmarks(faces, recipe, tmp_path / "run", start=start, progress=False)
+    assert len(seen) == len(set(seen)) == 8 and {index for _, index in seen} == {0, 1}  # the third is held out
+    assert len(history) == 1 and np.isfinite(history[0]["val_nme"])
+    moved = [float((a - b).detach().abs().max()) for a, b in zip(start.parameters(), network.parameters(), strict=True)]
+    assert 0 < max(moved) < 0.05
 
 
 def test_first_weights_of_another_shape_are_refused(trained, tmp_path):

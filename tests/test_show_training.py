@@ -72,6 +72,31 @@ def test_stop_keeps_the_checkpoint_and_resume_goes_on(faces, tmp_path, monkeypat
         assert torch.equal(network.state_dict()[name], value)
 
 
+def test_by_the_clock_it_says_the_minutes_and_stops_and_goes_on(faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "REDRAW_SECONDS", 0.0)
+    recipe = replace(RECIPE, config=replace(RECIPE.config, minutes=1.0))
+    said = []
+
+    def stop_soon(self, loss):
+        on_batch(self, loss)
+        said.append(self.status.value)
+        if len(self.losses) == 3:
+            self.button.click()
+
+    on_batch = LiveTraining._on_batch
+    with monkeypatch.context() as patched:
+        patched.setattr(LiveTraining, "_on_batch", stop_soon)
+        stopped = LiveTraining(faces, recipe, tmp_path)
+        stopped._thread.join()
+    assert "minute 0.0 of 1" in said[0] and "kept" in stopped.status.value and stopped.progress.value < 1
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    torch.save(state | {"spent": 57.0}, tmp_path / "last.pt")  # as if it had had so much of its minute
+    resumed = LiveTraining(faces, recipe, tmp_path, resume=True)
+    _, history = resumed.result()
+    assert history and resumed.status.value == "done" and resumed.progress.value == 1
+    resumed.figure.savefig(tmp_path / "curves.png")
+
+
 def test_what_goes_wrong_is_told_and_raised(faces, tmp_path):
     with pytest.raises(CourseError, match="expected a checkpoint"):
         LiveTraining(faces, RECIPE, tmp_path / "nothing", resume=True)

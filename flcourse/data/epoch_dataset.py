@@ -46,6 +46,20 @@ class SameEveryEpoch(EpochDataset):
         return [self.dataset[index] for index in indices]
 
 
+class Repeated(EpochDataset):
+    """A dataset in which every item comes `times` times an epoch, drawn anew each time: for sets of a few examples."""
+
+    def __init__(self, dataset: EpochDataset, times: int) -> None:
+        self.dataset, self.times = dataset, times
+
+    def item(self, epoch: int, index: int) -> Any:
+        turn, inner = divmod(index, len(self.dataset))
+        return self.dataset[epoch * self.times + turn, inner]
+
+    def __len__(self) -> int:
+        return self.times * len(self.dataset)
+
+
 def split_key(key: Key) -> tuple[int, int]:
     """(epoch, index) of a key."""
     return key if isinstance(key, tuple) else (0, key)

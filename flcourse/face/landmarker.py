@@ -106,13 +106,16 @@ class OnnxNetwork:
         path = _find_weights(weights)
         self._again = self.name if self.name in shipped_weights() else str(path.absolute())
         self._session = open_session(path, self.threads)
-        _check_network(self._session, path)
+        try:
+            _check_network(self._session, path)
+            metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map.get("flcourse", "{}"), path)
+        except UnicodeDecodeError as error:
+            raise CourseError(f"{path}: holds names that are no text; the file is damaged") from error
         self.size = self._session.get_inputs()[0].shape[2]
         self._outputs = [output.name for output in self._session.get_outputs()]
-        text = self._session.get_modelmeta().custom_metadata_map.get("flcourse", "{}")
-        self.metadata = parse_metadata(text, path)
-        self.held_out = HeldOut.read(self.metadata)
-        accept = (self.metadata.get("calibration") or {}).get("accept", ACCEPT)
+        self.metadata = metadata
+        self.held_out = HeldOut.read(metadata)
+        accept = (metadata.get("calibration") or {}).get("accept", ACCEPT)
         self.accept = accept if "confidence" in self._outputs else 0.0  # else the detector's score is all there is
 
     def __reduce__(self) -> tuple:

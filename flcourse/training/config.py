@@ -79,6 +79,14 @@ def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     return kinds[config.optimizer](model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
+# What each optimizer remembers of every parameter.
+OPTIMIZER_STATE = {
+    "adam": {"step", "exp_avg", "exp_avg_sq"},
+    "adamw": {"step", "exp_avg", "exp_avg_sq"},
+    "sgd": {"momentum_buffer"},
+}
+
+
 def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The function that torch's `AveragedModel` averages with."""
 

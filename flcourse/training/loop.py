@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from flcourse.data.epoch_dataset import by_epoch
 from flcourse.errors import CourseError
 from flcourse.training.checkpoints import resumed_checkpoint, write_checkpoint, write_history, write_weights
-from flcourse.training.config import Config, epoch_batches, make_optimizer, moving_average
+from flcourse.training.config import OPTIMIZER_STATE, Config, epoch_batches, make_optimizer, moving_average
 from flcourse.training.devices import Device, memory_format, to_device
 from flcourse.training.losses import Task
 from flcourse.training.session import Clock, graceful_end, sole_writer
@@ -293,10 +293,12 @@ class _Run:
             self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
         except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise CourseError(f"{self.checkpoint}: its weights are not this network's; start anew") from error
-        for parameter, values in self.optimizer.state.items():
-            for value in values.values():
-                if not isinstance(value, Tensor) or value.shape not in (parameter.shape, ()):
-                    raise CourseError(f"{self.checkpoint}: its optimizer is not this network's; start anew")
+        remembered = OPTIMIZER_STATE[self.config.optimizer] if state["epoch"] or state["batch"] else set()
+        for parameter in self.model.parameters():
+            values = self.optimizer.state.get(parameter, {})
+            shapes = {value.shape for value in values.values() if isinstance(value, Tensor)}
+            if values.keys() != remembered or not shapes <= {parameter.shape, torch.Size()}:
+                raise CourseError(f"{self.checkpoint}: its optimizer is not this network's; start anew")
         if self.clock:
             self.clock = Clock(self.config.minutes, state["spent"], state["evaluation"])
         self.epoch, self.batch, self.history = state["epoch"], state["batch"], state["history"]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from flcourse.data.augment import Augment
+from flcourse.data.epoch_dataset import Repeated
 from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import Face, fingerprint, split_faces
 from flcourse.errors import CourseError
@@ -29,6 +30,8 @@ class Recipe:
     augment: Augment
     middle_blocks: int = 8  # of the network; the paper's eight
     val_fraction: float = 0.1  # of the photographs, held out of the training file to pick the best checkpoint
+    draws: int = 0  # of faces in an epoch at least: fewer faces come several times, varied anew each time
+    start: str | None = None  # the shipped weights to begin with, instead of random ones
 
     def __post_init__(self) -> None:
         if self.size < 32 or (self.head == "heatmap" and self.size % 16):
@@ -96,6 +99,17 @@ RECIPES["finish"] = replace(
 )
 
 
+# A network of your own face, or of a few friends': the shipped weights, moved a little. 3 to 100 faces are a few
+# batches; drawn many times over, each time turned, shifted, covered and lit anew, they are enough to move it by.
+RECIPES["few"] = replace(
+    RECIPES["course"],
+    middle_blocks=4,  # the shipped network's
+    config=replace(RECIPES["course"].config, epochs=5, batch_size=16, lr=2e-4, ema=0.95),
+    draws=160,
+    start="xception",
+)
+
+
 def get_recipe(name: str) -> Recipe:
     """The recipe of that name. Raises `CourseError` listing the names there are."""
     if name not in RECIPES:
@@ -123,6 +137,7 @@ def train_landmarks(
     show = progress and (device is None or device.rank == 0)
     train_set = FaceDataset(train_faces, recipe.size, recipe.augment, recipe.config.seed, progress=show)
     val_set = FaceDataset(val_faces, recipe.size, progress=show)
+    times = -(-recipe.draws // len(train_faces))
     model = recipe.network()
     if start is not None:
         try:
@@ -140,7 +155,7 @@ def train_landmarks(
     history = fit(
         model,
         recipe.task(),
-        train_set,
+        Repeated(train_set, times) if times > 1 else train_set,
         val_set,
         recipe.config,
         out,
