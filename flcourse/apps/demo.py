@@ -17,6 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Find the points in the given images, or in a portrait at hand, and say what can be done next."""
+    from flcourse.apps.advice import advice
     from flcourse.apps.inputs import Inputs, gather
     from flcourse.apps.outputs import OutputFolder
     from flcourse.apps.results import DRAWING, find, result_files, sentence
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
         if not times:
             landmarker(pixels)  # the first run warms up caches and threads, and would be timed as if it were typical
         found = find(landmarker, pixels, shown or str(path))
-        say(sentence(found))
+        say(sentence(found, advice(landmarker, found)))
         say(f"  -> {out.write(path, result_files(found, as_json=True, close_ups=True))[DRAWING]}")
         if found.faces:
             times.append(found.milliseconds)

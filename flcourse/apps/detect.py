@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Find the points in images and folders; those that cannot be read are named, and the others done."""
+    from flcourse.apps.advice import advice
     from flcourse.apps.inputs import gather
     from flcourse.apps.outputs import OutputFolder
     from flcourse.apps.results import DRAWING, find, result_files, sentence
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         written = out.write(path, result_files(found, as_json=args.json, as_pts=args.pts)) if out else None
         results.append(found.as_json())
         if not args.json:
-            say(sentence(found) + (f" -> {written[DRAWING]}" if written else ""))
+            say(sentence(found, advice(landmarker, found)) + (f" -> {written[DRAWING]}" if written else ""))
 
     failed = inputs.each(look)
     if args.json:

@@ -78,10 +78,10 @@ def result_files(
     return files
 
 
-def sentence(found: Found) -> str:
-    """One line about an image, as people read it."""
+def sentence(found: Found, advice: str = "") -> str:
+    """One line about an image, as people read it; `advice` follows where no face was found, see `apps.advice`."""
     if not found.faces:
-        return f"{found.name}: no face found (try a larger or better lit face, or another --detector)"
+        return f"{found.name}: no face found{advice}"
     sure = ", ".join(face.confidence_text for face in found.faces)
     count = "1 face" if len(found.faces) == 1 else f"{len(found.faces)} faces"
     return f"{found.name}: {count}, confidence {sure}, {found.milliseconds:.0f} ms"
