@@ -149,6 +149,20 @@ class Notebook:
         if counts != list(range(1, len(counts) + 1)):
             self.fail(f"cells ran as {counts}, expected 1 to {len(counts)}")
 
+    def run_part(self, which: str, index: int):
+        """Run the cells "above" a cell, or it and those "below"; fail where one fails, or when they are not done."""
+        self.page.evaluate(
+            """([which, index]) => { window.ran = undefined;
+            const { content } = jupyterapp.shell.currentWidget;
+            content.deselectAll();
+            content.activeCellIndex = index;
+            jupyterapp.commands.execute(`notebook:run-all-${which}`).then(() => { window.ran = true; }); }""",
+            [which, index],
+        )
+        self.wait("window.ran", RUN, f"not all cells {which} finished")
+        if self.errors():
+            self.fail("a cell failed")
+
     def cells(self) -> list[dict]:
         """The cells as they would be saved now."""
         return self.page.evaluate("jupyterapp.shell.currentWidget.content.model.sharedModel.toJSON().cells")
