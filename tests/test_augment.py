@@ -114,3 +114,10 @@ def test_the_input_is_not_changed():
     strong = Augment(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.1, blur=1, noise=9, occlusion=1)
     augment_crop(strong, crop, np.random.default_rng(0))
     assert (crop == before).all()
+
+
+def test_noise_makes_crops_no_darker():
+    """Cut off instead of rounded, every pixel would lose half a grey level."""
+    crop = np.full((200, 200, 3), 128, np.uint8)
+    means = [augment_crop(Augment(noise=9), crop, np.random.default_rng(seed)).mean() for seed in range(8)]
+    assert np.mean(means) == pytest.approx(128, abs=0.05)

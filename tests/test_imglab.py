@@ -370,3 +370,11 @@ def test_what_could_not_be_read_is_not_written(tmp_path, faces):
     with pytest.raises(CourseError, match=r"x\.xml"):
         write_imglab(tmp_path / "x.xml", faces)
     assert read_imglab(tmp_path / "x.xml")[0].file == "good.png"
+
+
+def test_boxes_to_be_ignored_are_not_lost_by_writing(tmp_path):
+    read(tmp_path, IMAGE.format(face_xml(ignore="1") + face_xml()))
+    before = (tmp_path / "labels.xml").read_bytes()
+    with pytest.raises(CourseError, match="1 boxes with ignore='1' in it would be lost; write to another file"):
+        write_imglab(tmp_path / "labels.xml", read_imglab(tmp_path / "labels.xml"))
+    assert (tmp_path / "labels.xml").read_bytes() == before

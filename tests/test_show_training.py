@@ -12,7 +12,7 @@ from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError
 from flcourse.show import training as module
 from flcourse.show.networks import flows_figure, map_overlays
-from flcourse.show.plot import to_png
+from flcourse.show.plot import error_curve, to_png
 from flcourse.show.training import LiveTraining
 from flcourse.training.checkpoints import load_network
 from flcourse.training.nets import HeatmapHead, Xception
@@ -153,3 +153,11 @@ def test_maps_are_bright_where_they_are_high():
     assert abs(x - (9.5 * 8 - 0.5)) <= 4
     assert abs(y - (3.5 * 8 - 0.5)) <= 4
     assert image[100, 10].tolist() == [75, 75, 75]
+
+
+@pytest.mark.parametrize("names", [1, 4, 5, 16])
+def test_every_error_curve_is_drawn_and_looks_different(names):
+    errors = {f"network {i}": np.linspace(0, 10 + i, 50) for i in range(names)}
+    lines = error_curve(errors).axes[0].get_lines()
+    assert [line.get_label().partition(":")[0] for line in lines] == list(errors)
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == names

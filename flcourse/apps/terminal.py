@@ -5,7 +5,7 @@ import os
 import sys
 from contextlib import suppress
 
-from flcourse.errors import CourseError
+from flcourse.errors import CourseError, printable
 
 
 def prepare_streams() -> None:
@@ -23,11 +23,6 @@ def prepare_streams() -> None:
 def shows_bars() -> bool:
     """Whether progress bars are seen by someone: they go to standard error."""
     return sys.stderr is not None and sys.stderr.isatty()
-
-
-def printable(text: object) -> str:
-    """Text in one line, as a terminal can be given it: control characters, and those that turn it round, escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
 
 
 def say(text: object) -> None:

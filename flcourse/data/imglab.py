@@ -219,13 +219,24 @@ def _short(text: str) -> str:
     return f"{text[:_LONGEST_NUMBER]!r}... ({len(text):,} characters)"
 
 
+def _ignored(xml: Path) -> int:
+    """How many boxes to be ignored a file has; 0 where it is none or no labels."""
+    try:
+        return _parse(read_bytes(xml, "an imglab XML file", MOST_BYTES), xml)[1]
+    except CourseError:
+        return 0
+
+
 def write_imglab(xml: str | os.PathLike, faces: Iterable[Face], name: str = "faces") -> None:
     """Write faces as imglab XML that `read_imglab` reads back (to 0.01 px); faces of one file share its `<image>`.
 
     Raises `CourseError`, and leaves what was there, where it would not: no face, a name with a backslash or control
-    characters, points that are no numbers, and all else that `read_imglab` refuses.
+    characters, points that are no numbers, and all else that `read_imglab` refuses. So it does where a file with boxes
+    to be ignored is there: `Face` records know nothing of them, and they would be lost.
     """
     xml = Path(xml)
+    if lost := _ignored(xml):
+        raise CourseError(f"{xml}: {lost:,} boxes with ignore='1' in it would be lost; write to another file")
     by_file = defaultdict(list)
     for face in faces:
         by_file[face.file].append(face)
