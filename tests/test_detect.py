@@ -223,6 +223,12 @@ def test_a_damaged_model_file_is_named(empty_data, name, file):
     assert file in str(caught.value) or detector_files.SSD_NET.name in str(caught.value)
 
 
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), float("inf")])
+def test_thresholds_out_of_bounds(threshold):
+    with pytest.raises(CourseError, match=r"threshold=.*: expected a number from 0 to 1"):
+        open_detector("haar", threshold)
+
+
 def test_unknown_detector():
     with pytest.raises(CourseError, match="expected auto, yunet, ssd or haar"):
         open_detector("nose")

@@ -282,3 +282,9 @@ def test_figures_that_cannot_be_are_refused(tmp_path, figures, message):
     (tmp_path / "net.onnx").write_bytes(network_bytes(metadata={"faces": [90, 10], "figures": figures}))
     with pytest.raises(CourseError, match=message):
         OnnxNetwork(tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("threads", [0, -1, 5000, 1.5, "2"])
+def test_threads_out_of_bounds(threads):
+    with pytest.raises(CourseError, match="expected a whole number from 1 to 256"):
+        FaceLandmarker(detector=None, threads=threads)

@@ -20,7 +20,7 @@ from flcourse.errors import CourseError
 from flcourse.training import devices, session
 from flcourse.training import loop as train
 from flcourse.training.config import Config, epoch_batches
-from flcourse.training.devices import Device, memory_format
+from flcourse.training.devices import Device, choose_device, memory_format
 from flcourse.training.loop import evaluate, fit
 from flcourse.training.losses import Task, classification
 
@@ -362,6 +362,26 @@ def test_minutes_are_checked():
             Config(minutes=minutes)
     with pytest.raises(CourseError, match="give epochs under torchrun"):
         fit(network(), TASK, TRAIN, VAL, MINUTE, device=Device(torch.device("cpu"), 0, 2))
+
+
+def test_a_batch_must_reach_round_all_processes():
+    for batch_size, processes in ((2, 3), (10_000, len(TRAIN) + 1)):
+        config = Config(epochs=1, batch_size=batch_size)
+        with pytest.raises(CourseError, match=f"too small for {processes} processes"):
+            fit(network(), TASK, TRAIN, VAL, config, device=Device(torch.device("cpu"), 0, processes))
+
+
+def test_a_stray_rank_is_not_torchruns(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):  # as batch systems set them
+        monkeypatch.setenv(name, "3")
+    with choose_device("cpu") as device:
+        assert device == Device(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["cpu:1", "cpu:x", "cuda:99", "tpu", "cuda:-1", "mps:7", ":", "cpu:²"])
+def test_devices_that_are_not_there(name):
+    with pytest.raises(CourseError, match="not on this machine, expected"), choose_device(name):
+        pass
 
 
 def test_one_cycle_is_pytorchs():

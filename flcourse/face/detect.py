@@ -284,8 +284,10 @@ def open_detector(name: str = "auto", threshold: float | None = None) -> Detecto
 
     Model files are found in the data folders' `models/`, else fetched. `threshold` is the least score kept, 0..1, by
     default the detector's own. Where "auto" falls back to Haar, one line on stderr says so. Raises `CourseError` for an
-    unknown name, a detector named but not to be had, and a damaged file.
+    unknown name or a threshold out of bounds, a detector named but not to be had, and a damaged file.
     """
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise CourseError(f"threshold={threshold}: expected a number from 0 to 1")
     if name == "auto":
         try:
             model_path(YUNET)

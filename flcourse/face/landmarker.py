@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_WEIGHTS = "xception"
 
 TTA_VIEWS = (1, 2, 4)
+MOST_THREADS = 256  # that can be asked for: no machine that this runs on has more CPUs, and each thread takes memory
 MIRROR01 = np.array([[-1.0, 0, 1], [0, 1, 0]])  # x' = 1 - x, for normalised points
 
 
@@ -102,6 +103,8 @@ class OnnxNetwork:
 
     def __init__(self, weights: str | os.PathLike, threads: int | None = None) -> None:
         self.name = str(weights)
+        if threads is not None and threads not in range(1, MOST_THREADS + 1):
+            raise CourseError(f"threads={threads}: expected a whole number from 1 to {MOST_THREADS}, or None")
         self.threads = threads or default_threads()
         path = _find_weights(weights)
         self._again = self.name if self.name in shipped_weights() else str(path.absolute())

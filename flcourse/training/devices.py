@@ -69,9 +69,11 @@ def choose_device(name: str | None = None) -> Iterator[Device]:
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     there = [kind for kind, is_there in here.items() if is_there]
     name = name or there[0]
-    if name.split(":")[0] not in there:
+    kind, _, number = name.partition(":")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if kind not in there or (number and not (number.isdecimal() and int(number) < count)):
         raise CourseError(f"device {name!r}: not on this machine, expected {' or '.join(there)}")
-    if "RANK" not in os.environ:  # torchrun sets it
+    if not torch.distributed.is_torchelastic_launched():  # not by RANK, which batch systems set for their own ends
         yield Device(torch.device(name))
         return
     cuda = name.startswith("cuda")

@@ -118,6 +118,11 @@ class _Run:
         self.checkpoint = out / "last.pt" if out else None
         if config.minutes and device.world > 1:
             raise CourseError(f"minutes={config.minutes} is for one process and its clock; give epochs under torchrun")
+        if (batch := min(config.batch_size, examples)) < device.world:
+            raise CourseError(
+                f"a batch of {batch} (batch_size={config.batch_size}, {examples} examples) is too small for "
+                f"{device.world} processes; give a larger batch, or start fewer"
+            )
         self.model = model.to(device.device, memory_format=memory_format(device.device))
         self.parallel = self.model
         if device.world > 1:
