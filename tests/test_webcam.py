@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import ImageGrab
 
-from flcourse.apps import webcam as app
+from flcourse.apps import window as app
 from flcourse.apps.cli import main
-from flcourse.apps.webcam import Recording, webcam
+from flcourse.apps.window import Recording, webcam
 from flcourse.colours import VERMILION
 from flcourse.data import videos
 from flcourse.data.drawing.shape import Expression
