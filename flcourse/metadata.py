@@ -48,7 +48,9 @@ def check_metadata(metadata: object, where: object) -> dict:
         for name in ("slope", "bias"):
             calibration.check(name, _number(-1e6, 1e6), "a number")
         calibration.check("accept", _number(0, 1), "a number from 0 to 1")
-    top.check("held_out", lambda value: isinstance(value, str), "a text")
+    held_out = top.part("held_out")
+    held_out.check("faces", _whole(0, 10**9), "a whole number")
+    held_out.check("names", lambda value: isinstance(value, str), "a text")
     top.part("calibrated")
     top.check("faces", _two_counts, "two whole numbers: faces trained on, faces held out")
     figures = top.part("figures")

@@ -53,7 +53,7 @@ WRONG = [
     *((("calibration", "bias"), value) for value in ("1", None, float("-inf"))),
     *((("calibration", "accept"), value) for value in ("text", None, -0.1, 1.1, float("nan"), [0.5])),
     *((("faces",), value) for value in ("text", 7, [1], [1, 2, 3], [-1, 2], ["1", "2"], None)),
-    *((("held_out",), value) for value in (7, None, ["x"])),
+    *((("held_out",), value) for value in (7, "text", ["x"], {"faces": -1}, {"faces": "3"}, {"names": 7})),
     *((("figures",), value) for value in ("text", [1])),
     *(((), value) for value in ([], ["recipe"], "text", 7, True)),
 ]

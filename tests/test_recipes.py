@@ -14,6 +14,7 @@ from toys import template, toy_set
 
 import flcourse.weights
 from flcourse import metrics
+from flcourse.apps.cli import main
 from flcourse.data.augment import Augment
 from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import read_imglab
@@ -177,6 +178,17 @@ def test_few_faces_come_often_and_move_the_shipped_weights_a_little(tmp_path):
     assert len(history) == 1 and np.isfinite(history[0]["val_nme"])
     moved = [float((a - b).detach().abs().max()) for a, b in zip(start.parameters(), network.parameters(), strict=True)]
     assert 0 < max(moved) < 0.05
+
+
+def test_three_faces_are_a_training_by_the_command_line_too(tmp_path, capsys, monkeypatch):
+    few = RECIPES["few"]
+    monkeypatch.setitem(RECIPES, "few", replace(few, draws=8, config=replace(few.config, epochs=1, batch_size=4)))
+    xml = toy_set(tmp_path, 3)
+    main(["train", "--data", str(xml), "--recipe", "few", "--out", str(tmp_path / "run"), "--device", "cpu"])
+    printed = capsys.readouterr().out
+    assert [line for line in printed.splitlines() if line.startswith("no confidence: ")]
+    _, metadata = load_network(tmp_path / "run" / "best.safetensors")
+    assert metadata["recipe"]["start"] == "xception" and metadata["faces"] == [2, 1] and "calibration" not in metadata
 
 
 def test_first_weights_of_another_shape_are_refused(trained, tmp_path):

@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """What `flcourse train` takes."""
     add = parser.add_argument
     add("--data", type=Path, metavar="XML", help="training faces; default: iBUG's, where it lies in a data folder")
-    recipes = "course (default), finish (its last stretch, for --weights) or original"
+    recipes = "course (default), finish (its last stretch, for --weights), few (for 3 to 100 faces) or original"
     add("--recipe", default="course", help=recipes)
     add("--out", type=Path, metavar="DIR", help="default: runs/RECIPE")
     add("--resume", action="store_true", help="go on from DIR's last checkpoint")
@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
     from flcourse.training.recipes import get_recipe, train_landmarks
 
     recipe = get_recipe(args.recipe)
+    args.weights = args.weights or recipe.start
     xml = training_labels(args.data)
     start = None
     if args.weights:
