@@ -481,6 +481,19 @@ def test_data_fetches_and_prints_where_it_lies(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == f"{tmp_path / 'ibug from None'}\n{tmp_path / 'ibug from my.zip'}\n"
 
 
+def test_no_bars_where_nobody_sees_them(tmp_path):
+    environment = os.environ | {"FLCOURSE_DATA": str(tmp_path)}
+    command = [sys.executable, "-m", "flcourse", "data", "drawn-faces", "--count", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    labels = tmp_path / "drawn_faces_2" / "labels_drawn_train.xml"
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{labels}\n", "")
+    code = (
+        "import sys; from flcourse.apps.cli import main; sys.argv = ['', '--version']\ntry: main()\nexcept SystemExit: "
+    )
+    code += "from tqdm.auto import tqdm; list(tqdm([1])); tqdm(total=2, delay=0.3).update()"  # as a download's
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).stderr == b""
+
+
 def test_data_that_cannot_be_had_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     for module in (files, datasets, ibug_archive):  # not the checkout's own data folder, which may hold the sets
         monkeypatch.setattr(module, "data_folders", lambda: [tmp_path])

@@ -64,7 +64,7 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command. Returns where it is done, else raises `SystemExit` with one of the codes of `EXIT_CODES`."""
-    prepare_streams()
+    prepare_streams(own_process=argv is None)
     try:
         try:
             _run(sys.argv[1:] if argv is None else list(argv))

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from flcourse.apps.options import whole
-from flcourse.apps.terminal import say
+from flcourse.apps.terminal import say, shows_bars
 from flcourse.errors import CourseError
 
 SETS = {
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     elif args.what == "drawn-faces":
         from flcourse.data.datasets import fetch_drawn_faces
 
-        paths = [fetch_drawn_faces(args.count or 2_000)]
+        paths = [fetch_drawn_faces(args.count or 2_000, progress=shows_bars())]
     else:
         from flcourse.data.datasets import fetch_cifar10, fetch_mnist
 

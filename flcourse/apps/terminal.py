@@ -8,15 +8,16 @@ from contextlib import suppress
 from flcourse.errors import CourseError, printable
 
 
-def prepare_streams() -> None:
+def prepare_streams(own_process: bool) -> None:
     """Let no character that the console or a redirected file cannot show end a command; bars only in a terminal.
 
-    Windows' code pages, which redirected output takes, know neither arrows nor other alphabets' letters.
+    `own_process` says that all of the process is the command. Windows' code pages, which redirected output takes, know
+    neither arrows nor other alphabets' letters.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    if not shows_bars():
+    if own_process and not shows_bars():
         os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: for bars that nobody else decides on
 
 

@@ -151,7 +151,7 @@ def ibug() -> FaceSet:
     return FaceSet("drawn faces", train, train.with_name("labels_drawn_test.xml"), stand_in=True)
 
 
-def fetch_drawn_faces(count: int) -> Path:
+def fetch_drawn_faces(count: int, progress: bool = True) -> Path:
     """The training labels of `count` drawn faces, drawn if need be, with a fifth as many to test on beside them.
 
     Raises `CourseError` where they cannot be written, and where `count` is not positive.
@@ -162,7 +162,7 @@ def fetch_drawn_faces(count: int) -> Path:
         raise CourseError(f"{count} faces to draw, expected at least 1")
     folder = download_folder() / f"drawn_faces_{count}"
     labels = folder / "labels_drawn_train.xml"  # written last
-    return labels if labels.exists() else write_drawn_faces(folder, count, test=max(1, count // 5))
+    return labels if labels.exists() else write_drawn_faces(folder, count, test=max(1, count // 5), progress=progress)
 
 
 def portrait() -> tuple[str, str, np.ndarray]:
