@@ -47,6 +47,7 @@ _EXPECTED = ", ".join(_FORMATS)
 # kilobyte may declare a thousand, so the header is looked at first.
 MEGAPIXELS = 64.0
 _MOST_BYTES = 600_000_000  # of an image file: 64 megapixels with four channels of 16 bits, not compressed
+_MOST_CHUNKS = 1_000_000  # of a PNG; they have a few kilobytes each
 _MOST_SCANS = 16, 100  # of the largest JPEG, of any: progressive ones have about ten, and a few bytes make another
 
 
@@ -95,7 +96,27 @@ def _size(data: bytes, name: str) -> tuple[int, int]:
         raise CourseError(f"{name}: not an image that can be read, its header is damaged or cut off") from error
     if width < 1 or height < 1:
         raise CourseError(f"{name}: {width} x {height} px, expected an image with pixels")
+    if kind == "PNG" and not _whole_png(data):
+        raise CourseError(f"{name}: not an image that can be read, it is damaged or cut off")
     return width, height
+
+
+def _whole_png(data: bytes) -> bool:
+    """Whether no chunk of a PNG says that it is longer than the file.
+
+    OpenCV takes as much memory as a chunk says before it reads it: up to 4 GB for a file of half a kilobyte.
+    """
+    at = 8
+    for _ in range(_MOST_CHUNKS):
+        if at == len(data):
+            return True  # without an end, which readers forgive
+        kind = data[at + 4 : at + 8]
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+        if at > len(data):
+            return False
+        if kind == b"IEND":
+            return True
+    return False
 
 
 def most_megapixels(given: float | None = None) -> float:

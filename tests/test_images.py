@@ -238,6 +238,30 @@ def test_an_image_that_would_fill_the_memory_is_not_decoded(kind, monkeypatch):
     assert not decoded
 
 
+@pytest.mark.parametrize("length", [2**32 - 1, 2**31 - 1, 2**30, 5_000])
+@pytest.mark.parametrize("chunk", [b"IDAT", b"IEND", b"IHDR"])
+def test_a_png_chunk_longer_than_its_file_takes_no_memory(monkeypatch, chunk, length):
+    """OpenCV took 4.2 GB for one of 447 bytes."""
+    data = bytearray(empty_image("PNG", 40))
+    at = data.index(chunk) - 4
+    data[at : at + 4] = struct.pack(">I", length)
+    decoded = []
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: decoded.append(1))
+    with pytest.raises(CourseError, match=r"upload: not an image that can be read, it.* is damaged or cut off"):
+        decode_image(bytes(data), "upload")
+    assert not decoded
+
+
+def test_pngs_are_read_with_many_chunks_or_without_an_end():
+    data = empty_image("PNG", 40)
+    chunk = struct.pack(">I", 2) + b"tEXt" + b"a\0" + struct.pack(">I", zlib.crc32(b"tEXta\0"))
+    at = data.index(b"IDAT") - 4
+    assert decode_image(data[:at] + chunk * 300 + data[at:], "upload").shape == (40, 40, 3)
+    end = data.index(b"IEND") - 4
+    with pytest.raises(CourseError, match="damaged or cut off"):
+        decode_image(data[: end + 8], "upload")
+
+
 def test_the_limit_can_be_set(monkeypatch):
     image = empty_image("PNG", 200)
     with pytest.raises(CourseError, match=r"200 x 200 px, 0 megapixels, expected at most 0.03"):
