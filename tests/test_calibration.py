@@ -20,7 +20,7 @@ from flcourse.errors import CourseError
 from flcourse.face.landmarker import OnnxNetwork
 from flcourse.metrics import ACCEPT
 from flcourse.show.plot import reliability_curve
-from flcourse.training.calibration import DRAWS, calibrate, held_out, non_face
+from flcourse.training.calibration import DRAWS, FEWEST, calibrate, held_out, non_face
 from flcourse.training.checkpoints import load_network, pack_weights
 from flcourse.training.export import export_onnx
 from flcourse.training.nets import Calibration, Landmarks, Xception, soft_argmax
@@ -194,6 +194,6 @@ def test_few_faces_are_too_few(xml):
     """Three faces, as makers have them: one of them is held out, and half of it is nothing."""
     network, metadata = load_network(SHIPPED)
     faces = read_imglab(xml)
-    for count in (1, 2):
-        with pytest.raises(CourseError, match=f"{count} faces held out are too few|% of the answers are right"):
+    for count, said in ((1, "1 photograph"), (2, "2 photographs"), (FEWEST - 1, f"{FEWEST - 1} photographs")):
+        with pytest.raises(CourseError, match=f"{said} held out are too few|100% of the answers are right"):
             calibrate(network, faces[:count], metadata["recipe"]["size"], progress=False)

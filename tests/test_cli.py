@@ -202,12 +202,21 @@ def test_evaluate_reports_every_figure(astronaut_xml, tmp_path):
     assert set(wanted.split()) <= figures.keys()
     assert figures["faces"] == 1 and figures["missed"] == 0 and figures["nme"] < 0.1 and figures["auc8"] > 0.98
     assert figures["within15of299"] == 100 and figures["fr10"] == 0 and figures["engine"] == "onnxruntime"
-    assert {p.name for p in (tmp_path / "sheets").iterdir()} == {
+    assert {p.name for p in (tmp_path / "sheets").glob("*.png")} == {
         "best.png",
         "median.png",
         "worst.png",
         "error_curve.png",
     }
+
+
+def test_a_gallery_leaves_what_is_there(astronaut_xml, tmp_path):
+    (tmp_path / "best.png").write_bytes(b"my best")
+    for _ in range(2):
+        flcourse("evaluate", astronaut_xml, "--gallery", tmp_path, "--tta", 1)
+    assert (tmp_path / "best.png").read_bytes() == b"my best"
+    names = {path.name for path in tmp_path.glob("*.png")}
+    assert names == {"best.png", "best_2.png", "median.png", "worst.png", "error_curve.png"}
 
 
 def test_evaluate_imports_torch_only_for_its_weights(astronaut_xml, tmp_path):
@@ -416,6 +425,25 @@ def test_a_running_training_is_not_overwritten(tmp_path):
     (tmp_path / "run" / "last.pt").write_bytes(b"precious")
     done = flcourse("train", "--data", toy_set(tmp_path, 3), "--out", tmp_path / "run", code=2)
     assert "--resume" in done.stderr and (tmp_path / "run" / "last.pt").read_bytes() == b"precious"
+    (tmp_path / "run" / "last.pt").rename(tmp_path / "run" / "best.safetensors")  # all that a maker kept of it
+    done = flcourse("train", "--data", toy_set(tmp_path, 3), "--out", tmp_path / "run", code=2)
+    assert "holds a training already (best.safetensors)" in done.stderr
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == b"precious"
+
+
+def test_export_writes_neither_over_its_input_nor_over_itself(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("w.safetensors").write_bytes(b"precious")
+    for outputs in (
+        ["--safetensors", "w.safetensors", "--half"],
+        ["--safetensors", str(tmp_path / "w.safetensors")],
+        ["--onnx", "x.onnx", "--int8", "./x.onnx"],
+        ["--onnx", "w.safetensors"],
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(["export", "--weights", "w.safetensors", *outputs])
+        assert "give every file a name of its own" in capsys.readouterr().err
+    assert Path("w.safetensors").read_bytes() == b"precious" and not Path("x.onnx").exists()
 
 
 def test_three_faces_are_enough_to_train_on(tmp_path, capsys):

@@ -9,12 +9,13 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from flcourse import metrics
+from flcourse.apps.outputs import OutputFolder
 from flcourse.data.imglab import Face, read_face_image, read_imglab
 from flcourse.errors import CourseError
 from flcourse.face.detect import Detector, best_match, fit_box_map, open_detector
 from flcourse.face.draw import close_up
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks, Network, OnnxNetwork
-from flcourse.images import write_image
+from flcourse.images import encode_image
 from flcourse.points import Box, BoxMap, face_box, tight_box
 
 BOX_SOURCES = ("file", "tight", "yunet", "ssd", "haar")
@@ -105,9 +106,13 @@ def evaluate(
 
 
 def write_gallery(folder: Path, faces: Sequence[Face], found: Sequence[FaceLandmarks], errors: np.ndarray) -> None:
-    """Write sheets of the best, median and worst faces, found points in colour, and the cumulative error curve."""
-    from flcourse.show.plot import error_curve, save
+    """Write sheets of the best, median and worst faces, found points in colour, and the cumulative error curve.
 
+    As everywhere, under other names where files of the user's have these.
+    """
+    from flcourse.show.plot import error_curve, to_png
+
+    out = OutputFolder(folder)
     order = np.argsort(errors)
     n = min(12, len(order))
     middle = (len(order) - n) // 2
@@ -115,8 +120,8 @@ def write_gallery(folder: Path, faces: Sequence[Face], found: Sequence[FaceLandm
         tiles = [_tile(faces[i], found[i], errors[i]) for i in chosen]
         tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % 4)
         rows = [np.concatenate(tiles[i : i + 4], axis=1) for i in range(0, len(tiles), 4)]
-        write_image(folder / f"{name}.png", np.concatenate(rows))
-    save(error_curve({"this network": errors}), folder / "error_curve.png")
+        out.write(Path(name), {".png": encode_image(np.concatenate(rows))})
+    out.write(Path("error_curve"), {".png": to_png(error_curve({"this network": errors}))})
 
 
 def _tile(face: Face, found: FaceLandmarks, error: float, size: int = 240) -> np.ndarray:

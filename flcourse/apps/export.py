@@ -1,6 +1,7 @@
 """`flcourse export`: a trained network as ONNX, in full, half or 8-bit precision, or as weights alone."""
 
 import argparse
+import os
 from pathlib import Path
 
 from flcourse.apps.terminal import say
@@ -25,6 +26,11 @@ def run(args: argparse.Namespace) -> None:
 
     if not (args.onnx or args.safetensors or args.int8):
         raise CourseError("nothing to write: give --onnx FILE, --int8 FILE, --safetensors FILE, or more than one")
+    wanted = [path for path in (args.safetensors, args.onnx, args.int8) if path]
+    places = [os.path.realpath(path) for path in (args.weights, *wanted)]
+    for path, place in zip(wanted, places[1:], strict=True):
+        if places.count(place) > 1:
+            raise CourseError(f"{path}: is named twice, and would be written over; give every file a name of its own")
     network, metadata = load_network(args.weights)
     if args.safetensors:
         atomic_write(args.safetensors, pack_weights(network, metadata, half=args.half))
@@ -35,5 +41,5 @@ def run(args: argparse.Namespace) -> None:
             full = folder / "full.onnx"
             export_onnx(network, metadata, full)
             quantize_onnx(full, drawn_crops(metadata["recipe"]["size"]), args.int8)
-    for path in filter(None, (args.safetensors, args.onnx, args.int8)):
+    for path in wanted:
         say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -1,6 +1,7 @@
 """`flcourse train`: a landmark network from annotated faces: checkpoints, curves, and at the end its confidence."""
 
 import argparse
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 LOOP, NET = ("epochs", "batch_size", "lr", "seed"), ("size", "width", "middle_blocks")  # what a recipe's are changed by
 MOST_WORKERS = 256
+WRITTEN = ("last.pt", "best.safetensors", "history.csv", "history.json", "curves.png", "confidence.png")  # into --out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,8 +69,11 @@ def run(args: argparse.Namespace) -> None:
     net = {name: value for name in NET if (value := getattr(args, name)) is not None}
     recipe = replace(recipe, config=replace(recipe.config, **loop), **net)
     out = args.out or Path("runs") / args.recipe
-    if (out / "last.pt").exists() and not args.resume:
-        raise CourseError(f"{out}: holds a training already; go on with --resume, or give another --out")
+    there = [name for name in WRITTEN if os.path.lexists(out / name)]
+    if there and not args.resume:
+        raise CourseError(
+            f"{out}: holds a training already ({', '.join(there)}); go on with --resume, or give another --out"
+        )
     faces = read_imglab(xml)
 
     def on_epoch(history: list[dict]) -> None:

@@ -27,6 +27,7 @@ from flcourse.training.nets import Calibration, Landmarks, Xception, log_spread
 RIGHT = 8.0  # percent of the eye distance: the greatest NME that counts as right
 DRAWS = 6  # hard crops of each face
 BATCH = 32
+FEWEST = 8  # photographs: each half's fit then has 24 hard crops, and with fewer it is chance
 
 HARD = Augment(
     rotation=25,
@@ -87,8 +88,10 @@ def calibrate(network: Xception, faces: Sequence[Face], size: int, seed: int = 0
             f"{trial.right.mean():.0%} of the answers are right; a confidence cannot be learned from that"
         )
     second = trial.photo % 2 == 1
-    if any(len(np.unique(trial.right[part])) < 2 for part in (second, ~second)):
-        raise CourseError(f"{len(trial.plain)} faces held out are too few to learn a confidence from")
+    photos = len(np.unique(trial.photo))
+    if photos < FEWEST or any(len(np.unique(trial.right[part])) < 2 for part in (second, ~second)):
+        count = "1 photograph" if photos == 1 else f"{photos} photographs"
+        raise CourseError(f"{count} held out are too few to learn a confidence from, expected at least {FEWEST}")
     chance = np.empty(len(second))
     for part in (second, ~second):
         chance[part] = _chance(_fit(trial, ~part), trial.log_spread[part])
