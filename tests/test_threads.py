@@ -1,9 +1,13 @@
 """One landmarker for all: threads, trackers and processes get what one caller after the other would get."""
 
 import copy
+import dataclasses
+import importlib
 import multiprocessing
 import os
 import pickle
+import pkgutil
+import re
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -17,11 +21,14 @@ from test_detect import have
 from test_landmarker import network_bytes
 
 import flcourse
+import flcourse.face
 from flcourse.data import videos
 from flcourse.errors import CourseError
 from flcourse.face import detect
+from flcourse.face.behaviour import AttentionMeter, Blinks, ExpressionMeter
 from flcourse.face.detect import Detector, Lent, open_detector
-from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks, OnnxNetwork
+from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks, Network
+from flcourse.face.smooth import FaceSmoother, OneEuro
 from flcourse.face.track import FaceTracker
 from flcourse.files import cpu_count
 
@@ -210,12 +217,33 @@ def test_lent_objects_are_as_many_as_are_in_use_and_none_is_used_after_an_error(
             assert all(native is not broken for native in (one, two, three))
 
 
+def stateful() -> list[type]:
+    """Every public class of `flcourse.face` but values: named tuples, frozen records, protocols of networks."""
+    found = []
+    for module in pkgutil.iter_modules(flcourse.face.__path__, "flcourse.face."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            own = isinstance(value, type) and value.__module__ == module.name and not name.startswith("_")
+            frozen = dataclasses.is_dataclass(value) and value.__dataclass_params__.frozen
+            if own and not frozen and not issubclass(value, tuple) and value is not Network:
+                found.append(value)
+    return found
+
+
 def test_public_classes_say_what_threads_and_processes_may_do():
-    detectors = [detect.HaarDetector, detect.YuNetDetector, detect.SsdDetector]
     door = [value for name in flcourse.__all__ if isinstance(value := getattr(flcourse, name), type)]
-    for which in (*door, *detectors, Detector, OnnxNetwork):
-        assert "thread" in which.__doc__.lower(), which
-        assert any(word in which.__doc__ for word in ("process", "pickled")), which
+    assert len(stateful()) > 10
+    for which in {*door, *stateful()}:
+        text = " ".join(which.__doc__.lower().split())
+        assert "thread" in text and re.search("process|pickled", text), which
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: OneEuro(1.0, 0.1, 1.0), FaceSmoother, Blinks, AttentionMeter, ExpressionMeter]
+)
+def test_what_watches_a_face_can_be_pickled_with_what_it_saw(make):
+    watching = make()
+    again = pickle.loads(pickle.dumps(watching))
+    assert type(again) is type(watching) and vars(again).keys() == vars(watching).keys()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no CPU affinity")

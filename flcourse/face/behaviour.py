@@ -24,7 +24,10 @@ from flcourse.face.measure import (
 
 
 class RollingQuantile:
-    """What a number is like lately: a quantile of the samples of the last seconds, `first` counting as some of them."""
+    """What a number is like lately: a quantile of the samples of the last seconds, `first` counting as some of them.
+
+    One thread at a time; can be pickled and copied, state and all.
+    """
 
     EVERY = 0.1  # s between samples that are kept, however fast the video is
 
@@ -53,6 +56,8 @@ class Blinks:
     the same eyes open, where true points would touch. So both ends are the person's own: `open`, the upper quartile of
     the last half minute, and `shut`, a part of it, from the depth of the last blinks. A blink is a closure that begins
     above CLOSES, ends below OPENS and lasts LEAST to MOST seconds; more is eyes closed, less is noise.
+
+    One thread at a time; can be pickled and copied, state and all.
     """
 
     LEAST_DEPTH = 0.88  # openness of closed eyes in parts of open ones, at most; SHUT at first
@@ -102,6 +107,8 @@ class RollingShare:
     """The share of the last `seconds` of seen time in which something was so; for PERCLOS, that the eyes were closed.
 
     Frames count by the time until the next, at most LONGEST: time in which the face was not seen counts for nothing.
+
+    One thread at a time; can be pickled and copied, state and all.
     """
 
     LONGEST = 0.25  # s
@@ -167,6 +174,8 @@ class AttentionMeter:
     at VSS 2012). A yawn is a mouth wide open for 2 s: speech closes it sooner, yawns last about 6 s. Away is 30 degrees
     to a side or 20 up or down from the person's usual pose, since a camera rarely stands where the road is. The limits
     without a source are ours.
+
+    One thread at a time; can be pickled and copied, state and all.
     """
 
     CLOSED = 0.8
@@ -267,6 +276,8 @@ class ExpressionMeter:
 
     At first the average face stands in for it, as strong as three seconds seen. A smile held for a quarter of a minute
     becomes the person's calm face: points alone cannot know better.
+
+    One thread at a time; can be pickled and copied, state and all.
     """
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ class LiveLoop:
     a `reset`, that is called wherever the loop begins anew. `overlays` names those to choose from, the first of which
     is drawn, and `open_overlay(name)` gives a fresh one. `mirror` turns each frame round before it is looked at, so
     that what is drawn on it can be read. Any thread may call any method: a call waits for the frame at hand. Raises
-    `CourseError` where no overlay is named.
+    `CourseError` where no overlay is named. With a `FaceTracker` in it, it belongs to one process, as that does.
     """
 
     def __init__(

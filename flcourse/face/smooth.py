@@ -10,6 +10,8 @@ class OneEuro:
 
     A first-order low-pass whose cutoff rises with speed: `least` Hz at rest, `beta` Hz more for each unit a second. The
     speed is that of the low-passed derivative (at `speed_cutoff` Hz), for a complex number its modulus.
+
+    One thread at a time; can be pickled and copied, state and all.
     """
 
     def __init__(self, least: float, beta: float, speed_cutoff: float) -> None:
@@ -43,6 +45,8 @@ class FaceSmoother:
     as it comes, without lag, and the shape, which trembles more and moves less, is smoothed strongly even while the
     head moves. Both in the face's own scale, so that a near face is smoothed like a far one. A point is the complex
     number x + iy: a similarity transform is then a factor (size and turn) and a sum (place).
+
+    One thread at a time; can be pickled and copied, state and all.
     """
 
     # Least cutoff (Hz), its rise (Hz for each face size a second, where a size is the points' root-mean-square distance

@@ -33,6 +33,9 @@ class Video:
     stands still. `release` gives a camera back, also from another thread, and ends the iteration; so does leaving a
     `with` block. Raises `CourseError` where a source is missing, busy, unreadable or empty, where a camera falls
     silent, and where an iterable gives something else.
+
+    Any thread may iterate, one at a time. It holds a camera or a file, so it can be neither pickled nor copied: open it
+    in the process that uses it.
     """
 
     def __init__(self, source: int | str | os.PathLike | Iterable[np.ndarray], rate: float = RATE) -> None:
