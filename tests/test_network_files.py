@@ -3,6 +3,9 @@
 import copy
 import io
 import json
+import signal
+import subprocess
+import sys
 import time
 import warnings
 import zipfile
@@ -15,13 +18,16 @@ import torch
 from test_landmarker import network_bytes
 from toys import toy_set
 
+import flcourse.weights
+from flcourse.apps.cli import main
 from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError
 from flcourse.face.landmarker import OnnxNetwork
-from flcourse.training.checkpoints import load_network, pack_weights
+from flcourse.training.checkpoints import load_network, pack_weights, read_training
 from flcourse.training.nets import Xception
 from flcourse.training.recipes import RECIPES, train_landmarks
 
+SHIPPED = Path(flcourse.weights.__file__).parent / "xception.safetensors"
 RECIPE = replace(
     RECIPES["course"],
     size=48,
@@ -248,3 +254,52 @@ def test_changed_bytes_are_loaded_or_refused_in_one_line(network, trained, tmp_p
             outcomes["refused"] += 1
         assert time.monotonic() - started < 5, case
     assert outcomes["refused"] > 0.2 * cases
+
+
+KILLED = """
+import os, signal, sys
+
+rename = os.replace
+
+def killed(part, path):
+    if os.path.basename(path) == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(part, path)
+
+os.replace = killed
+from flcourse.apps.cli import main
+
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("command", ["train", "export", "calibrate"])
+def test_killed_before_the_last_rename_nothing_is_lost_and_the_next_run_clears_up(trained, tmp_path, command):
+    """The worst moment: all is written, and nothing has its name yet."""
+    folder, _ = trained
+    xml, weights = folder.parent / "labels.xml", folder / "best.safetensors"
+    out, given = tmp_path / "run", weights.read_bytes()
+    small = "--width 0.05 --size 48 --middle-blocks 1 --batch-size 8 --epochs 1 --device cpu".split()
+    name, arguments = {
+        "train": ("last.pt", ["--data", xml, "--out", out, *small]),
+        "export": ("n.onnx", ["--weights", weights, "--onnx", out / "n.onnx"]),
+        "calibrate": ("c.safetensors", ["--weights", weights, "--data", xml, "--out", out / "c.safetensors"]),
+    }[command]
+    line = [command, *map(str, arguments)]
+    if command == "calibrate":  # a network that never errs, or always, cannot be
+        network, metadata = load_network(SHIPPED)
+        held_out = {"faces": read_training(folder / "last.pt")["describe"]["faces"]}
+        recipe = metadata["recipe"] | {"val_fraction": RECIPE.val_fraction}
+        given = pack_weights(network, {"recipe": recipe} | held_out)
+        weights = tmp_path / "given.safetensors"
+        weights.write_bytes(given)
+        line[2] = str(weights)
+    done = subprocess.run([sys.executable, "-c", KILLED, name, *line], capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (out / name).exists() and list(out.glob(f".{name}*.part")) and weights.read_bytes() == given
+    main(line)
+    assert (out / name).stat().st_size > 1000 and not list(out.glob(".*"))
+    if command != "train":
+        network = OnnxNetwork(out / name) if command == "export" else load_network(out / name)
+        assert network
