@@ -1,1 +1,1 @@
-"""Networks, losses, the training loop, recipes, checkpoints, calibration and export (training wing, PyTorch)."""
+"""Networks, losses, settings, the loop and its session, recipes, checkpoints, calibration, export (needs PyTorch)."""

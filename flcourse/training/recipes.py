@@ -99,8 +99,10 @@ RECIPES["finish"] = replace(
 )
 
 
-# A network of your own face, or of a few friends': the shipped weights, moved a little. 3 to 100 faces are a few
-# batches; drawn many times over, each time turned, shifted, covered and lit anew, they are enough to move it by.
+# For 3 to 100 faces unlike the usual ones: the shipped weights, moved a little. So few are a batch or two; drawn many
+# times over, each time turned, shifted, covered and lit anew, they are enough to move it by. Faces that the shipped
+# network knows well gain nothing: on three people of CFP (points of a teacher that is half our own network) the mean
+# error on four other images each went from 1.02 % to 1.07 % with 3 faces, to 1.03 % with 6. Compare before you keep it.
 RECIPES["few"] = replace(
     RECIPES["course"],
     middle_blocks=4,  # the shipped network's
