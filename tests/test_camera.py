@@ -20,7 +20,7 @@ FRAME[40:80, 60:100] = (200, 40, 40)  # red, so that RGB and BGR can be told apa
 
 
 class Finder:
-    """Stands in for a tracker: one face wherever it tta, and a list of what it was asked."""
+    """Stands in for a tracker: one face wherever it looks, and a list of what it was asked."""
 
     def __init__(self):
         self.asked, self.resets, self.slow = [], 0, 0.0

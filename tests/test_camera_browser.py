@@ -54,6 +54,7 @@ view""",
     """
 over = BrowserCamera(find)  # the course's own overlays
 over""",
+    "over  # again",
 ]
 
 # Keeps every camera that the page is given, to see whether it is let go.
@@ -194,6 +195,10 @@ def test_points_are_drawn_over_the_camera_s_own_video(notebook, widgets):
         assert (width, height) == (640, 480) and 500 < painted < 20_000 and min(alpha) > 100
         assert video.evaluate("video => video.style.transform") == ("scaleX(-1)" if mirrored else "")
     notebook.shot("over the video", widget)
+    other = notebook.page.locator(".flcourse-cam").nth(4)  # of the same camera, whose video it shows too
+    expect(other.locator("video")).to_be_visible()
+    assert other.locator("canvas").evaluate(where)[2] > 500
+    notebook.shot("in another view", other)
     for name in notebook.evaluate("over.overlays"):
         widget.get_by_label("overlay").select_option(name)
         notebook.wait_for_python(f"over._loop.name == {name!r}")
@@ -362,7 +367,7 @@ def test_a_cell_that_is_run_again_or_cleared_turns_the_camera_off(notebook, widg
         page.evaluate(act, command)
         notebook.wait(f"!({LIVE})", 60, f"{command}: the camera is still on")
         notebook.wait_for_python("before.session == ''")
-    expect(page.locator(".flcourse-cam")).to_have_count(3)  # the second view, the failing one, and the last
+    expect(page.locator(".flcourse-cam")).to_have_count(4)  # the second view, the failing one, and the last two
 
 
 def test_a_dead_kernel_turns_the_camera_off(notebook):

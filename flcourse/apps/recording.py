@@ -15,6 +15,7 @@ from flcourse.face.video import Video
 from flcourse.points import N_POINTS, apply
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # what OpenCV's wheels can write on every system
+TAIL = 30  # frames at the end of the video that are read back
 PAUSE = 60.0  # s without a frame, at most: more is a damaged file's time, and would be written as a still video
 
 
@@ -112,13 +113,20 @@ class Recording:
         print(f"wrote {self.frames} frames to {self.paths[0]}, points to {self.paths[1]}")
 
     def _readable(self) -> int:
-        """How many of the frames can be read back: OpenCV's writer says nothing where the disk is full."""
+        """How many of the frames can be read back: OpenCV's writer says nothing where the disk is full.
+
+        The file's index, which is written last, says how many there are; the last ones are read as well. Reading all
+        would take a second for each minute.
+        """
         capture = cv2.VideoCapture(str(self._parts[0]))
-        count = 0
-        while count < self.frames and capture.grab():
-            count += 1
+        count = round(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        first = max(0, count - TAIL)
+        capture.set(cv2.CAP_PROP_POS_FRAMES, first)
+        read = 0
+        while read < count - first and capture.grab():
+            read += 1
         capture.release()
-        return count
+        return first + read
 
 
 def _fitted(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -123,7 +123,7 @@ function drawFaces(canvas, parts, { boxes, labels }, points) {
   });
 }
 
-const streams = new WeakMap(); // model -> the stream of its camera, for its other views in this page
+const streams = new Map(); // session -> the stream of its camera, for the other views in this page
 
 /** Why there is no camera, and what to do. */
 function explain(error) {
@@ -232,7 +232,7 @@ function render({ model, el }) {
     const [track] = stream.getVideoTracks();
     track.addEventListener("ended", () => { if (run === mine) end(UNPLUGGED); });
     Object.assign(mine, { stream, video: document.createElement("video"), began: performance.now(), encode: encoder() });
-    streams.set(model, stream);
+    streams.set(mine.id, stream);
     // Never part of the page, so that a notebook that takes far cells out of the page does not pause it.
     Object.assign(mine.video, { muted: true, playsInline: true, srcObject: stream });
     send({ kind: "start", session: mine.id });
@@ -271,7 +271,7 @@ function render({ model, el }) {
         stop(last.stream);
         last.video.srcObject = null;
         last.encode.end();
-        streams.delete(model);
+        streams.delete(last.id);
         if (tell) send({ kind: "stop", session: last.id });
       }
       complain(reason);
@@ -351,7 +351,7 @@ function render({ model, el }) {
 
   /** Show the camera's own video below the canvas, or not. */
   function showVideo(shown) {
-    const stream = shown ? streams.get(model) ?? null : null;
+    const stream = shown ? streams.get(latest[0]) ?? null : null;
     if (live.srcObject !== stream) live.srcObject = stream;
     live.hidden = !stream;
     live.style.transform = model.get("mirror") ? "scaleX(-1)" : "";
