@@ -320,9 +320,8 @@ def long_video(tmp_path_factory):
 def test_the_window_shows_points_and_obeys_keys(screen, long_video, tmp_path):
     path, frame = long_video
     window = Window(screen, tmp_path, "--source", path, "--out", tmp_path / "out.mp4")
-    time.sleep(0.5)
-    shot = np.asarray(ImageGrab.grab(xdisplay=screen).convert("RGB"))
-    assert np.ptp(shot) > 200  # something is drawn on the black screen
+    grab = lambda: np.asarray(ImageGrab.grab(xdisplay=screen).convert("RGB"))  # noqa: E731
+    window.until(lambda: np.ptp(grab()) > 200)  # something is drawn on the black screen
     first = window.saved(1)
     assert first.shape == (240, 320, 3)
     eyes = apply(EYES, frame.matrices[0]).round().astype(int)

@@ -26,7 +26,7 @@ from flcourse.face.overlays import OVERLAYS, Overlay, open_overlay, point_label
 from flcourse.face.video import RATE, Video
 from flcourse.images import decode_image, shrink
 from flcourse.show.assets import parts, script, style
-from flcourse.show.notes import KernelNote, Noted, close_all, show_with_note
+from flcourse.show.notes import Noted, close_all, show_with_note
 from flcourse.show.plot import Figure, gallery
 from flcourse.show.widgets import FAILED, one_line
 
@@ -160,10 +160,11 @@ class BrowserCamera(LastFrame, Noted, anywidget.AnyWidget):
         return shown, np.array([face.points for face in faces], "<f4").tobytes()
 
 
-class LiveImage(anywidget.AnyWidget):
+class LiveImage(Noted, anywidget.AnyWidget):
     """An image that changes often: the next is sent when the last was shown, so that a slow connection lags by one."""
 
     _esm = script("live_image.js")
+    _css = style("kernel_note.css")
 
     jpeg = traitlets.Bytes(b"").tag(sync=True)
     label = traitlets.Unicode("", help="for those who do not see it").tag(sync=True)
@@ -206,9 +207,8 @@ class VideoPlayer(LastFrame, ipywidgets.VBox):
         self.button.on_click(lambda _button: self.stop())
         self.choice.observe(lambda change: loop.choose(change.new), "value")
         row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
-        self._note = KernelNote()
         controls = ipywidgets.Box([self.button, self.choice, self.status], layout=row)
-        super().__init__([self.screen, controls, self._note])
+        super().__init__([self.screen, controls])
         self.add_class("flcourse-player")
         self.task = asyncio.get_running_loop().create_task(self._play())
 
@@ -216,7 +216,7 @@ class VideoPlayer(LastFrame, ipywidgets.VBox):
         return f"{self.video.name}, played: run this notebook to see it"
 
     def _ipython_display_(self) -> None:
-        show_with_note(self, self._note.note)
+        show_with_note(self, self.screen.note)
 
     def close(self) -> None:
         """Stop, and take it off the page with all that it is made of."""

@@ -1,10 +1,13 @@
 /** The browser's half of LiveImage (camera.py): shows the newest image, and says when it has. */
 
+const make = maker("note");
+
 function render({ model, el }) {
-  const image = document.createElement("img");
+  const image = document.createElement("img"), line = make("div", "line", { role: "alert" });
   image.alt = model.get("label");
   Object.assign(image.style, { display: "block", maxWidth: "100%" });
-  el.append(image);
+  el.classList.add("flcourse-widget");
+  el.append(image, line);
   let url = "";
 
   async function show() {
@@ -20,9 +23,11 @@ function render({ model, el }) {
     } catch { /* the kernel has gone: the last image stays */ }
   }
 
+  const leave = attend(model, () => { line.textContent = ENDED; });
   model.on("change:jpeg", show);
   show();
   return () => {
+    leave();
     model.off("change:jpeg", show);
     URL.revokeObjectURL(url);
   };
