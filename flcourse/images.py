@@ -8,6 +8,7 @@ import os
 import re
 from io import BytesIO
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -186,6 +187,7 @@ def check_image(image: object, name: str = "image") -> np.ndarray:
     """
     if not isinstance(image, np.ndarray):
         raise TypeError(f"{name}: {_not_an_array(image)}")
+    image = cast(np.ndarray, image)  # of any shape and kind
     came = f"{name}: {image.dtype} {image.shape}, {EXPECTED}"
     if image.dtype.kind not in "biuf":
         raise TypeError(f"{came}; make an array of numbers of it")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from flcourse.errors import CourseError
 
@@ -80,7 +81,7 @@ class _Part:
     def part(self, name: str) -> "_Part":
         return _Part(self.values.get(name), self.where, f"{self.name}.{name}" if self.name else name)
 
-    def check(self, name: str, right: Callable[[object], bool], expected: str) -> None:
+    def check(self, name: str, right: Callable[[Any], bool], expected: str) -> None:
         if name not in self.values:
             return
         try:
@@ -93,7 +94,7 @@ class _Part:
             raise CourseError(f"{self.where}: {what} is {said}, expected {expected}; not loaded")
 
 
-def _whole(low: int, high: int) -> Callable[[object], bool]:
+def _whole(low: int, high: int) -> Callable[[Any], bool]:
     return lambda value: type(value) is int and low <= value <= high  # type, because True is an int too
 
 
@@ -101,7 +102,7 @@ def _two_counts(value: object) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(_whole(0, 10**9)(count) for count in value)
 
 
-def _number(low: float, high: float) -> Callable[[object], bool]:
+def _number(low: float, high: float) -> Callable[[Any], bool]:
     return lambda value: type(value) in (int, float) and low <= value <= high  # which NaN is not
 
 

@@ -2,7 +2,16 @@
 
 import os
 
+import pytest
+
 os.environ.update(FLCOURSE_OFFLINE="1", FLCOURSE_FAST="1", MPLBACKEND="Agg")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import onnxruntime before flcourse
 for name in ("FLCOURSE_DATA", "FLCOURSE_COMMAND"):
     os.environ.pop(name, None)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker("notebook")

@@ -12,6 +12,8 @@ from playwright.sync_api import expect
 from flcourse.data.videos import Pose, film
 from flcourse.images import decode_image
 
+pytestmark = pytest.mark.browser
+
 CELLS = [
     """
 import time

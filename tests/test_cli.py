@@ -126,7 +126,7 @@ def test_detect_never_imports_torch(folder, tmp_path):
 
 def test_demo_finds_the_astronauts_points(tmp_path):
     done = flcourse("demo", "--out", "images", "--detector", "haar", cwd=tmp_path)
-    assert "1 face" in done.stdout and "ms a face" in done.stdout and "course.py lab" in done.stdout
+    assert "1 face" in done.stdout and "ms a face" in done.stdout and "flcourse detect photo.jpg --json" in done.stdout
     (face,) = json.loads((tmp_path / "images" / "astronaut_faces.json").read_text())["faces"]
     assert_on_the_astronauts_face(np.array(face["points"]))
     assert read_image(tmp_path / "images" / "astronaut_faces.png").shape == (512, 512, 3)

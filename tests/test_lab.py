@@ -10,6 +10,8 @@ import pytest
 from browser import Notebook, browser, jupyterlab, write_notebook
 from playwright.sync_api import expect
 
+pytestmark = pytest.mark.browser
+
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 # Digits as strokes: lists of (x, y), as parts of the pad's side.

@@ -375,6 +375,7 @@ def save(page, label):
     return download.value.suggested_filename, download.value.path().read_bytes()
 
 
+@pytest.mark.browser
 def test_camera_and_uploads_in_chromium(tmp_path):
     camera, home = tmp_path / "camera.mjpeg", tmp_path / "home"
     home.mkdir()

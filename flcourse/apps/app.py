@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
-from flcourse.apps.options import add_weights, whole
+from flcourse.apps.options import add_description, add_weights, whole
 from flcourse.errors import CourseError, not_installed
 
 ADDRESS = "127.0.0.1"  # nobody else's machine can reach it; and only there or by HTTPS do browsers lend a camera
@@ -18,8 +18,9 @@ UPLOAD_MB = 50  # for each file; a phone's 48 megapixels are 10 to 25 MB as JPEG
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """What `flcourse app` takes."""
-    parser.description += (
-        " Needs Streamlit, which the extra [app] brings. Only this machine reaches the page; nothing is kept or sent."
+    add_description(
+        parser,
+        "Needs Streamlit, which the extra [app] brings. Only this machine reaches the page; nothing is kept or sent.",
     )
     parser.add_argument("--port", type=whole(1, 65535), metavar="N", help="default: 8501, or the next free one")
     text = "open one (default: where a screen is)"

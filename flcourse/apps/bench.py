@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from flcourse.apps.options import number
+from flcourse.apps.options import add_description, number
 from flcourse.apps.terminal import shows_bars, strict_json
 
 PARTS = ("detectors", "engines", "live", "training")
@@ -11,8 +11,9 @@ PARTS = ("detectors", "engines", "live", "training")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """What `flcourse bench` takes."""
-    parser.description += (
-        " Medians, quartiles, and ratios to each part's first row. Close other programs: what runs beside it shows."
+    add_description(
+        parser,
+        "Medians, quartiles, and ratios to each part's first row. Close other programs: what runs beside it shows.",
     )
     add = parser.add_argument
     add("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")

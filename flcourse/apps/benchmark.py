@@ -30,6 +30,7 @@ from flcourse.training.checkpoints import load_network
 from flcourse.training.devices import choose_device
 from flcourse.training.export import Exported, drawn_crops, export_onnx, quantize_onnx
 from flcourse.training.loop import fit
+from flcourse.training.nets import Xception
 from flcourse.training.recipes import RECIPES
 
 FRAME = (640, 480)
@@ -126,7 +127,7 @@ def in_turn(named: dict[str, Callable[[], object]], seconds: float) -> list[dict
     return [entry(name, values) for name, values in times.items()]
 
 
-def entry(name: str, milliseconds: Sequence[float], things: int = 1) -> dict:
+def entry(name: str, milliseconds: Sequence[float] | np.ndarray, things: int = 1) -> dict:
     """What is reported of repeated runs; `things` are done in each, for `per_second`."""
     low, median, high = np.percentile(milliseconds, (25, 50, 75)).tolist()
     return {
@@ -155,7 +156,7 @@ def detectors(seconds: float) -> list[dict]:
     return in_turn(found, seconds) + missing
 
 
-def engines(network: torch.nn.Module, metadata: dict, full: Path, seconds: float, compiled: bool) -> list[dict]:
+def engines(network: Xception, metadata: dict, full: Path, seconds: float, compiled: bool) -> list[dict]:
     """One crop through the network, one thread, by everything that can run it."""
     crops = drawn_crops(metadata["recipe"]["size"])
     small = full.with_name("int8.onnx")

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flcourse.apps.options import add_description
 from flcourse.apps.terminal import say, shows_bars
 from flcourse.errors import CourseError
 
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """What `flcourse calibrate` takes."""
-    parser.description += (
-        " Learned from the faces that the training held out, and kept in the weights, from which export takes it."
-        " Training does this at its end. Half precision stays half."
+    add_description(
+        parser,
+        "Learned from the faces that the training held out, and kept in the weights, from which export takes it."
+        " Training does this at its end. Half precision stays half.",
     )
     text = "best.safetensors, as train writes it"
     parser.add_argument("--weights", type=Path, required=True, metavar="W", help=text)

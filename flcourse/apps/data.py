@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from flcourse.apps.options import whole
+from flcourse.apps.options import add_description, whole
 from flcourse.apps.terminal import say, shows_bars
 from flcourse.errors import CourseError
 
@@ -18,9 +18,10 @@ SETS = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """What `flcourse data` takes."""
-    parser.description += (
-        " What is there and right is left alone, what is damaged is fetched again. Prints where it lies: in "
-        "$FLCOURSE_DATA where that is set, else in the checkout's data/ or the user's cache folder."
+    add_description(
+        parser,
+        "What is there and right is left alone, what is damaged is fetched again. Prints where it lies: in "
+        "$FLCOURSE_DATA where that is set, else in the checkout's data/ or the user's cache folder.",
     )
     text = "; ".join(f"{name}: {what}" for name, what in SETS.items())
     parser.add_argument("what", choices=list(SETS), help=text)

@@ -22,10 +22,13 @@ def run(args: argparse.Namespace) -> None:
     from flcourse.apps.outputs import OutputFolder
     from flcourse.apps.results import DRAWING, find, result_files, sentence
     from flcourse.data.datasets import portrait
+    from flcourse.errors import command
+    from flcourse.face.detect import open_detector
     from flcourse.face.landmarker import FaceLandmarker
     from flcourse.images import read_image
 
-    landmarker = FaceLandmarker(detector=args.detector)
+    detector = open_detector(args.detector)
+    landmarker = FaceLandmarker(detector=detector)
     if args.images:
         inputs, shown, image = gather(args.images, args.recursive), None, None
     else:
@@ -50,13 +53,11 @@ def run(args: argparse.Namespace) -> None:
     failed = inputs.each(look)
     if faces:
         count = "1 face" if faces == 1 else f"{faces} faces"
-        print(f"\n{count}, {sum(times) / faces:.1f} ms a face (detector: {landmarker.detector.name})")
+        print(f"\n{count}, {sum(times) / faces:.1f} ms a face (detector: {detector.name})")
     say(f"Images, close-ups and points are in {args.out.resolve()}")
     print(
-        "\nWhat next:\n"
-        "  python3 course.py demo photo.jpg holiday/    your own images, files or folders\n"
-        "  python3 course.py lab                        the course, in JupyterLab\n"
-        "  flcourse detect photo.jpg --json             points for your own programs (in .venv/bin)"
+        f"\nYour own images, files or folders: {command('demo photo.jpg holiday/')}\n"
+        f"Points for your own programs:      {command('detect photo.jpg --json')}"
     )
     if failed:
         raise failed

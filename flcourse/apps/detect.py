@@ -3,15 +3,16 @@
 import argparse
 from pathlib import Path
 
-from flcourse.apps.options import add_detector, add_recursive, add_tta, add_weights
+from flcourse.apps.options import add_description, add_detector, add_recursive, add_tta, add_weights
 from flcourse.apps.terminal import say, strict_json
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """What `flcourse detect` takes."""
-    parser.description += (
-        " Draws them into DIR/NAME_faces.png, with a number behind NAME where that is a file of yours. Points are in "
-        "image pixels; (0, 0) is the centre of the first pixel."
+    add_description(
+        parser,
+        "Draws them into DIR/NAME_faces.png, with a number behind NAME where that is a file of yours. Points are in "
+        "image pixels; (0, 0) is the centre of the first pixel.",
     )
     images = "files, folders, or patterns such as '*.jpg'"
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help=images)

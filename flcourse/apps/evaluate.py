@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from flcourse.apps.options import add_tta
+from flcourse.apps.options import add_description, add_tta
 from flcourse.apps.terminal import say, shows_bars, strict_json
 
 BOXES = ("file", "tight", "yunet", "ssd", "haar")
@@ -11,7 +11,10 @@ BOXES = ("file", "tight", "yunet", "ssd", "haar")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """What `flcourse evaluate` takes."""
-    parser.description += " ms_per_face is crop and network, with a detector's boxes also detection."
+    add_description(
+        parser,
+        "ms_per_face is crop and network, with a detector's boxes also detection.",
+    )
     parser.add_argument("xml", type=Path, metavar="XML")
     parser.add_argument("--weights", metavar="W", help="a shipped name, .onnx, .safetensors or last.pt")
     boxes = "file (default), tight (around the true points), yunet, ssd or haar"

@@ -56,10 +56,10 @@ def predict(
     for face in tqdm(faces, desc=f"{boxes} boxes", unit="face", disable=not progress):
         image = read_face_image(face)
         start = time.perf_counter()
-        if boxes == "file":
-            box = face.box
-        elif boxes == "tight":
+        if boxes == "tight":
             box = face_box(face.points)
+        elif detector is None:
+            box = face.box
         else:
             own = detected_box(detector, image, face)
             box = own and detector.box_map(own)
@@ -117,7 +117,7 @@ def write_gallery(folder: Path, faces: Sequence[Face], found: Sequence[FaceLandm
     n = min(12, len(order))
     middle = (len(order) - n) // 2
     for name, chosen in (("best", order[:n]), ("median", order[middle : middle + n]), ("worst", order[::-1][:n])):
-        tiles = [_tile(faces[i], found[i], errors[i]) for i in chosen]
+        tiles = [_tile(faces[i], found[i], float(errors[i])) for i in chosen]
         tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % 4)
         rows = [np.concatenate(tiles[i : i + 4], axis=1) for i in range(0, len(tiles), 4)]
         out.write(Path(name), {".png": encode_image(np.concatenate(rows))})

@@ -8,6 +8,11 @@ from collections.abc import Callable
 DETECTORS = ("auto", "yunet", "ssd", "haar")
 
 
+def add_description(parser: argparse.ArgumentParser, more: str) -> None:
+    """Say more below a command's one line, which the table of commands gave."""
+    parser.description = f"{parser.description} {more}"
+
+
 def whole(least: int, most: int) -> Callable[[str], int]:
     """An option's `type`: a whole number from `least` to `most`."""
 

@@ -8,7 +8,7 @@ import io
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import PureWindowsPath
@@ -22,7 +22,7 @@ from flcourse.apps.app import UPLOAD_MB
 from flcourse.apps.outputs import unique_stems
 from flcourse.apps.results import Found, find, json_text, pts_text
 from flcourse.errors import CourseError
-from flcourse.face.detect import open_detector
+from flcourse.face.detect import Detector, open_detector
 from flcourse.face.detector_files import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET, ModelFile
 from flcourse.face.draw import close_up, draw_faces
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks
@@ -75,6 +75,12 @@ def open_landmarker(weights: str, detector: str, threshold: float | None) -> Fac
     return landmarker
 
 
+def detector_of(landmarker: FaceLandmarker) -> Detector:
+    """The one that `open_landmarker` gave it."""
+    assert landmarker.detector is not None
+    return landmarker.detector
+
+
 def load(data: bytes, name: str) -> np.ndarray:
     """An upload as an upright (H, W, 3) RGB image. Raises `CourseError` where it is none, or a huge one."""
     if data and image_format(data) not in FORMATS:
@@ -94,7 +100,7 @@ def png(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
-def zipped(files: dict[str, str | bytes]) -> bytes:
+def zipped(files: Mapping[str, str | bytes]) -> bytes:
     """Files' contents by file name, as the bytes of a zip file."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -314,7 +320,7 @@ def settings(weights: str) -> tuple[str, float, dict[str, bool]]:
             st.caption(f"Not on this machine: {' and '.join(missing)}. This fetches them; then reload the page:")
             st.code("flcourse data detectors", language=None)
         drawn = {name: st.toggle(f"Draw {name}", True) for name in ("boxes", "points", "confidence")}
-        own = open_landmarker(weights, detector, None).detector.threshold
+        own = detector_of(open_landmarker(weights, detector, None)).threshold
         threshold = st.slider(
             "Threshold",
             *(0.05, 0.95, own, 0.05),
@@ -375,7 +381,7 @@ def show(found: Found, drawn: dict[str, bool], landmarker: FaceLandmarker) -> No
         f"**{counted(len(found.faces))}** in {plain(found.name)}, {width} × {height} px, in {found.milliseconds:.0f} ms"
     )
     if not found.faces:
-        advise(landmarker.detector.name)
+        advise(detector_of(landmarker).name)
         return
     download(found, image)
     for number, face in enumerate(found.faces[:SHOWN_FACES], start=1):

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 
 from flcourse.errors import CourseError, printable
 
@@ -15,7 +16,7 @@ def prepare_streams(own_process: bool) -> None:
     neither arrows nor other alphabets' letters.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
     if own_process and not shows_bars():
         os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: for bars that nobody else decides on

@@ -3,16 +3,17 @@
 import argparse
 from pathlib import Path
 
-from flcourse.apps.options import add_detector, add_weights
+from flcourse.apps.options import add_description, add_detector, add_weights
 
 HELP = "q or Esc quits, s saves an image, space pauses, m mirrors, o changes the overlay, h shows all keys"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """What `flcourse webcam` takes."""
-    parser.description += (
-        f" In the window {HELP}. --out writes a video with what is drawn and, beside it, a CSV: frame, time, face, "
-        "confidence, x0, y0, ..., x67, y67 in the video's pixels."
+    add_description(
+        parser,
+        f"In the window {HELP}. --out writes a video with what is drawn and, beside it, a CSV: frame, time, face, "
+        "confidence, x0, y0, ..., x67, y67 in the video's pixels.",
     )
     add = parser.add_argument
     add("--source", default="0", metavar="0|VIDEO", help="a camera's number or a video file (default: 0, the first)")

@@ -68,6 +68,8 @@ def webcam(
         try:
             for frame, at in frames:
                 image = loop(frame, at)
+                if image is None:  # closed
+                    break
                 if recording:
                     recording.write(image, at, loop.faces)
                 if screen and not screen.show(image, at, rate()):

@@ -33,12 +33,12 @@ class FaceDataset(EpochDataset):
         self, faces: Sequence[Face], size: int, augment: Augment = NO_AUGMENT, seed: int = 0, progress: bool = False
     ) -> None:
         self.faces, self.size, self.augment, self.seed = list(faces), size, augment, seed
-        self._regions = []  # (RGB region, matrix from region to image pixels)
-        last_path, image = None, None
+        self._regions: list[tuple[np.ndarray, np.ndarray]] = []  # (RGB region, matrix from region to image pixels)
+        last_path, image = None, np.empty((0, 0, 3), np.uint8)
         for face in tqdm(self.faces, desc="reading faces", unit="face", disable=not progress):
             if face.path != last_path:  # several faces of one image stand together in the XML
                 last_path, image = face.path, read_image(face.path)
-            check_inside(face, image.shape[1::-1], str(face.path))
+            check_inside(face, (image.shape[1], image.shape[0]), str(face.path))
             low = np.subtract(face.box.centre, (0.5 + CONTEXT) * face.box.side)
             k = max(1, int(face.box.side / size))
             self._regions.append(shrink_region(image, low, low + (1 + 2 * CONTEXT) * face.box.side, k))

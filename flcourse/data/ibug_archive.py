@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from flcourse.data.imglab import IBUG_TEST, IBUG_TRAIN, read_imglab
 from flcourse.download import download, require_room
@@ -63,7 +63,7 @@ def fetch_ibug(archive: Path | None = None) -> Path:
     if counts and archive:
         said = f"{folder} is whole and stays; move it away to have {archive} unpacked"
         print(printable(said), file=sys.stderr)
-    if counts is None:
+    if folder is None or counts is None:
         folder = download_folder() / FOLDER
         counts = _download_and_unpack(folder) if archive is None else _unpack(Path(archive), folder)
     official = "" if counts == OFFICIAL else "; dlib's packaging has {:,} + {:,}".format(*OFFICIAL)
@@ -209,7 +209,7 @@ class _Member(NamedTuple):
     """A file in an archive."""
 
     parts: tuple[str, ...]  # of its path
-    open: Callable[[], BinaryIO]
+    open: Callable[[], IO[bytes]]
 
 
 def _members(archive: Path, title: str) -> Iterator[_Member]:
@@ -226,7 +226,8 @@ def _members(archive: Path, title: str) -> Iterator[_Member]:
         raw.seek(0)
         read = _read_zip if magic == b"PK" else _read_tar
         seen, total = set(), 0
-        for number, (name, size, kind, opener) in enumerate(read(file, gzipped=magic == b"\x1f\x8b"), start=1):
+        members = read(cast(IO[bytes], file), gzipped=magic == b"\x1f\x8b")
+        for number, (name, size, kind, opener) in enumerate(members, start=1):
             if number > _MOST_MEMBERS:
                 raise CourseError(f"over {_MOST_MEMBERS:,} members, expected some 15,000")
             folder, _, last = name.rpartition("/")
@@ -260,11 +261,11 @@ def _split(name: str) -> tuple[str, ...]:
     return path.parts
 
 
-def _read_tar(file: BinaryIO, gzipped: bool) -> Iterator[tuple[str, int, str, Callable]]:
+def _read_tar(file: IO[bytes], gzipped: bool) -> Iterator[tuple[str, int, str, Callable]]:
     kinds = {tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.DIRTYPE: "folder"}
     kinds |= {tarfile.SYMTYPE: "symbolic link", tarfile.LNKTYPE: "hard link"}
     unzipped = _ShortReads(gzip.GzipFile(fileobj=file) if gzipped else file, _MOST_READ)
-    with tarfile.open(fileobj=unzipped, mode="r:") as tar:
+    with tarfile.open(fileobj=cast(IO[bytes], unzipped), mode="r:") as tar:
         for member in tar:
             kind = "sparse file" if member.issparse() else kinds.get(member.type, "device, pipe or unknown thing")
             yield member.name, member.size, kind, lambda member=member: tar.extractfile(member)
@@ -281,7 +282,7 @@ def _read_tar(file: BinaryIO, gzipped: bool) -> Iterator[tuple[str, int, str, Ca
 class _ShortReads:
     """A file that refuses long reads: tarfile would hold a header of any length in memory, zipfile a list."""
 
-    def __init__(self, file: BinaryIO, most: int) -> None:
+    def __init__(self, file: IO[bytes] | gzip.GzipFile, most: int) -> None:
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
         self._read, self._most = file.read, most
 
@@ -292,9 +293,9 @@ class _ShortReads:
         return data
 
 
-def _read_zip(file: BinaryIO, gzipped: bool) -> Iterator[tuple[str, int, str, Callable]]:
-    file = _ShortReads(file, _MOST_INDEX)
-    with zipfile.ZipFile(file) as archive:  # opened members end at the size they declare, and compare their sum there
+def _read_zip(file: IO[bytes], gzipped: bool) -> Iterator[tuple[str, int, str, Callable]]:
+    short = cast(IO[bytes], _ShortReads(file, _MOST_INDEX))
+    with zipfile.ZipFile(short) as archive:  # opened members end at the size they declare, and compare their sum there
         for info in archive.infolist():
             form = stat.S_IFMT(info.external_attr >> 16)  # 0 where Windows made it
             # Old programs of Windows separate folders by backslashes, which the format forbids.

@@ -123,12 +123,17 @@ def _parse(data: bytes, xml: Path) -> tuple[list[Face], int]:
     return faces, ignored
 
 
+class _Chunks(BytesIO):
+    """Bytes that come in small pieces, however many are asked for."""
+
+    def read(self, size: int | None = None) -> bytes:
+        return super().read(_CHUNK_BYTES)
+
+
 def _images(data: bytes, xml: Path) -> Iterator[Element]:
     """The `<image>` elements of a file, each emptied once it was looked at, so that the memory holds one."""
-    file = BytesIO(data)
-    file.read = lambda _size, read=file.read: read(_CHUNK_BYTES)
     elements = 0
-    for event, element in SafeTree.iterparse(file, events=("start", "end"), forbid_dtd=True):
+    for event, element in SafeTree.iterparse(_Chunks(data), events=("start", "end"), forbid_dtd=True):
         if event == "start":
             elements += 1
             if elements == 1 and element.tag != "dataset":
@@ -205,11 +210,13 @@ def _read_box(element: Element, where: str) -> tuple[Box, np.ndarray]:
 
 def _number(element: Element, name: str, where: str) -> float:
     text = element.get(name)
-    number = text is not None and len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text.strip())
-    if number and abs(value := float(text)) <= _LARGEST:
-        return value
-    expected = f"at most {_LARGEST:,.0f} pixels" if number else "a number"
-    said = text if text is None else _short(text)
+    expected, said = "a number", None
+    if text is not None:
+        said = _short(text)
+        if len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text.strip()):
+            if abs(value := float(text)) <= _LARGEST:
+                return value
+            expected = f"at most {_LARGEST:,.0f} pixels"
     raise CourseError(f"{where}: <{element.tag}> has {name}={said}, expected {expected}")
 
 
@@ -274,7 +281,7 @@ def split_faces(faces: Sequence[Face], fraction: float, seed: int = 0) -> tuple[
     if len(photos) < 2:
         raise CourseError(f"{len(photos)} photograph to split, expected at least 2 (one to train, one to validate)")
     lot = {photo: _lot(f"{seed}:{photo}") for photo in photos}
-    order = sorted(photos, key=lot.get)
+    order = sorted(photos, key=lot.__getitem__)
     held_out = {photo for photo in order[:-1] if lot[photo] < fraction} or {order[0]}
     return [f for f in faces if f.photo not in held_out], [f for f in faces if f.photo in held_out]
 

@@ -35,7 +35,7 @@ class RollingQuantile:
         self._seconds, self._quantile = seconds, quantile
         self._first = [] if first is None else [first] * round(weight / self.EVERY)  # counts as `weight` seconds seen
         self._samples: deque[tuple[float, float]] = deque()
-        self.value = first
+        self.value: float | None = first
 
     def update(self, value: float, time: float) -> float:
         """Take in `value` at `time`, seconds; return what is usual now."""
@@ -46,7 +46,7 @@ class RollingQuantile:
             # A small copy, sorted: faster than np.quantile on a few hundred numbers.
             ranked = sorted([*self._first, *(sample for _, sample in self._samples)])
             self.value = ranked[int(self._quantile * (len(ranked) - 1) + 0.5)]
-        return self.value
+        return value if self.value is None else self.value
 
 
 class Blinks:
@@ -209,7 +209,7 @@ class AttentionMeter:
         self._before = time
         away = self._is_away(pose, time)
         self._away = None if not away else time if self._away is None else self._away
-        away_for = time - self._away if away else 0.0
+        away_for = 0.0 if self._away is None else time - self._away
         if away:  # lids of a head turned away are foreshortened
             self.perclos.pause()
             self.blinks.closed_for = 0.0

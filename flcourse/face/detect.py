@@ -40,9 +40,11 @@ class Detector(Protocol):
 
     name: str
     box_map: BoxMap
+    threshold: float  # the least score of what it gives
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
         """The faces in an (H, W, 3) uint8 RGB image, best first; none is an empty list."""
+        ...
 
 
 Native = TypeVar("Native")
@@ -177,8 +179,10 @@ class HaarDetector:
 
 def _cascade(name: str) -> cv2.CascadeClassifier:
     try:
-        text = (Path(cv2.data.haarcascades) / name).read_text(encoding="utf-8")
-    except (AttributeError, OSError) as error:
+        from cv2.data import haarcascades  # OpenCV 5 has none
+
+        text = (Path(haarcascades) / name).read_text(encoding="utf-8")
+    except (ImportError, OSError) as error:
         raise CourseError(f"{name}: not in this OpenCV, expected opencv-python 4.10 to 4.x") from error
     # From memory: the cascade's own loader fails on non-ASCII paths on Windows.
     storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)

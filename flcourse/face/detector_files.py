@@ -5,6 +5,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,8 @@ def model_path(file: ModelFile) -> Path:
 
 def _fetch(file: ModelFile) -> Path:
     target = download_folder() / "models" / file.name
-    return download(file.urls, target, size=file.size, **{_algorithm(file.sums[0]): file.sums[0]})
+    checksum: dict[str, Any] = {_algorithm(file.sums[0]): file.sums[0]}
+    return download(file.urls, target, size=file.size, **checksum)
 
 
 def read_model(file: ModelFile) -> np.ndarray:

@@ -61,9 +61,9 @@ def draw_box(image: np.ndarray, box: Box) -> None:
     # The outermost pixels' centres, so that the line runs on the box's own pixels.
     corners = [(box.left, box.top), (box.left + box.width - 1, box.top + box.height - 1)]
     thickness = max(1, round(box.side / 150))
-    fixed = fixed_point(np.array(corners)).tolist()
+    first, last = fixed_point(np.array(corners)).tolist()
     for colour, width in ((BLACK, thickness + 2), (WHITE, thickness)):
-        cv2.rectangle(image, *fixed, colour, width, cv2.LINE_AA, FIXED)
+        cv2.rectangle(image, first, last, colour, width, cv2.LINE_AA, FIXED)
 
 
 def draw_points(image: np.ndarray, points: np.ndarray, size: float) -> None:

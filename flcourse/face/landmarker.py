@@ -83,6 +83,7 @@ class Network(Protocol):
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """Crops (N, 1, size, size) in [-1, 1] -> `points01` (N, 68, 2) and, if it has one, `confidence` (N,)."""
+        ...
 
 
 class OnnxNetwork:
@@ -127,11 +128,12 @@ class OnnxNetwork:
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """See `Network`. Raises `CourseError` where the answer is none: a damaged file, or one made to fool."""
         try:
-            output = dict(zip(self._outputs, self._session.run(None, {"crops": crops}), strict=True))
+            answers = self._session.run(None, {"crops": crops})
         except Exception as error:  # ONNX Runtime raises exceptions of several classes that it does not export
             raise CourseError(
                 f"{self.name}: the network cannot be run on {len(crops)} crops; the file is damaged"
             ) from error
+        output = {name: np.asarray(answer) for name, answer in zip(self._outputs, answers, strict=True)}
         n, points01 = len(crops), output["points01"]
         if points01.shape != (n, N_POINTS, 2) or not np.isfinite(points01).all():
             raise CourseError(f"{self.name}: gives points that are no numbers for {n} crops; the file is damaged")

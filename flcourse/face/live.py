@@ -10,11 +10,11 @@ from threading import Lock
 import numpy as np
 
 from flcourse.errors import CourseError
-from flcourse.face.landmarker import FaceLandmarks
 from flcourse.face.overlays import OVERLAYS, Overlay, open_overlay
+from flcourse.face.track import TrackedFace
 
 # Finds the faces of an (H, W, 3) uint8 RGB image at a time in seconds: a `FaceTracker`, or a function.
-Find = Callable[[np.ndarray, float], Sequence[FaceLandmarks]]
+Find = Callable[[np.ndarray, float], Sequence[TrackedFace]]
 
 
 class LiveLoop:
@@ -42,7 +42,7 @@ class LiveLoop:
         self.name = self.overlays[0]  # of the overlay that is drawn
         self.frame: np.ndarray | None = None  # (H, W, 3) uint8 RGB, as it was looked at: mirrored where wanted
         self.image: np.ndarray | None = None  # the same with the overlay
-        self.faces: list[FaceLandmarks] = []
+        self.faces: list[TrackedFace] = []
         self._overlay: Overlay | None = None
         self._seen: tuple | None = None  # whether the last frame was mirrored, and its shape; None: there was none
         self._closed, self._turn = False, Lock()

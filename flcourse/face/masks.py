@@ -81,8 +81,11 @@ def _glasses() -> _Glasses:
     arm = np.array([[60.5, -11, -5], [60.5, -4, -5], [74, 1, -74], [76, 7, -88], [75, -1, -86], [73.5, -5, -72.0]])
     bridge = np.array([[-11, -4], [-5, -6.5], [5, -6.5], [11, -4], [11, 1.5], [5, -1.5], [-5, -1.5], [-11, 1.5]])
     sides = [np.array([-1.0, 1.0]), np.array([1.0, 1.0])]
+    rims, lenses, shines = ([bent(part * side) for side in sides] for part in (rim, lens, shine))
     return _Glasses(
-        *([bent(part * side) for side in sides] for part in (rim, lens, shine)),
+        rims,
+        lenses,
+        shines,
         # Light falls on both from one side.
         [bent(glint + np.array([shift, 0.0])) for shift in (-63, 0)],
         [arm * (side[0], 1, 1) for side in sides],
@@ -122,16 +125,16 @@ def put_glasses(image: np.ndarray, points: np.ndarray) -> None:
             cv2.fillPoly(mask, [fixed_point(shape)], 255, cv2.LINE_AA, FIXED)
         return mask.astype(np.float32) / 255
 
-    def paint(mask: np.ndarray, colour: np.ndarray, opacity: float = 1.0) -> None:
+    def paint(mask: np.ndarray, colour: np.ndarray | float, opacity: float = 1.0) -> None:
         nonlocal under
         mask = (mask * opacity)[..., None]
-        under += mask * (np.float32(colour) - under)
+        under += mask * (np.asarray(colour, np.float32) - under)
 
     down = points[[40, 41, 46, 47]].mean(axis=0) - points[[19, 24]].mean(axis=0)
     down = down / max(float(np.hypot(*down)), 1e-6)
     front = cover(*rims, bridge)
     # The shadow that they throw on the cheeks.
-    shift = np.float32([[1, 0, 3 * mm * down[0]], [0, 1, 3 * mm * down[1]]])
+    shift = np.array([[1, 0, 3 * mm * down[0]], [0, 1, 3 * mm * down[1]]], np.float32)
     shadow = cv2.GaussianBlur(cv2.warpAffine(front, shift, front.shape[::-1]), (0, 0), max(1.6 * mm, 0.5))
     paint(shadow, 0.0, 0.3)
 
@@ -174,7 +177,7 @@ def _mesh() -> tuple[np.ndarray, np.ndarray]:
     spread[[65, 66, 67], 1] += 1
     for x, y in spread.tolist():
         plane.insert((x, y))
-    corners = plane.getTriangleList().reshape(-1, 3, 2)
+    corners = np.reshape(plane.getTriangleList(), (-1, 3, 2))
     corners = corners[(np.abs(corners) < 190).all(axis=(1, 2))]  # without the frame that Subdiv2D puts around
     triangles = np.linalg.norm(corners[:, :, None] - spread, axis=-1).argmin(axis=-1)
     return vertices, triangles
@@ -211,7 +214,7 @@ def _painting() -> list[np.ndarray]:
     paint = np.zeros((size[1], size[0], 3), np.float32)
 
     def blend(mask: np.ndarray, colour: tuple) -> None:
-        paint[:] += mask[..., None] * (np.float32(colour) - paint)
+        paint[:] += mask[..., None] * (np.array(colour, np.float32) - paint)
 
     def soft(shapes: list[np.ndarray], blur: float) -> np.ndarray:
         mask = np.zeros(paint.shape[:2], np.uint8)
@@ -273,7 +276,7 @@ def _painting() -> list[np.ndarray]:
     rim = np.concatenate([HEAD[:17], FOREHEAD[::-1]])[:, :2]  # round the face
     alpha = soft([rim * (0.955, 0.965) + (0, 1)], 1.9) * 0.93
     finest = np.dstack([np.clip(paint, 0, 255), 255 * alpha]).round().astype(np.uint8)
-    copies = [finest]
+    copies: list[np.ndarray] = [finest]
     while len(copies) < 5:
         copies.append(cv2.resize(copies[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     return copies
@@ -324,7 +327,7 @@ def put_tiger(image: np.ndarray, points: np.ndarray) -> None:
     grid = np.stack([*np.meshgrid(*(np.arange(side, dtype=np.float32) for side in coarse))], axis=-1)
     maps = (maps[..., :2] * grid[:, :, None]).sum(axis=-1) + maps[..., 2]
     maps = cv2.resize(maps, (columns, rows), interpolation=cv2.INTER_LINEAR)
-    paint = cv2.remap(copies[level], maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    paint = cv2.remap(copies[level], maps, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
     cover = np.zeros((rows, columns), np.uint8)
     outline = np.concatenate([points[:17], forehead[::-1]]) - origin

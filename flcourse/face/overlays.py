@@ -5,6 +5,7 @@ those that follow a face over time keep what they know of a face under its numbe
 """
 
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from flcourse.points import PARTS, Box, overlap
 
 Overlay = Callable[[np.ndarray, Sequence[TrackedFace], float], None]
 
-_LEVEL_COLOURS = dict(zip(LEVELS, (GREEN, ORANGE, VERMILION), strict=True))
+_LEVEL_COLOURS: dict[str, tuple] = dict(zip(LEVELS, (GREEN, ORANGE, VERMILION), strict=True))
 _WORD_COLOURS = {"neutral": WHITE, "smile": SKY, "surprise": ORANGE}
 _GROUND = 0.3  # how much of the image shows through a panel's dark ground
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -47,14 +48,17 @@ def open_overlay(name: str) -> Overlay:
     return overlay
 
 
-class _PerFace:
+Kind = TypeVar("Kind")
+
+
+class _PerFace(Generic[Kind]):
     """One of `kind` for each face number, kept while the face is seen and for `FORGET` seconds after."""
 
-    def __init__(self, kind: Callable) -> None:
+    def __init__(self, kind: Callable[[], Kind]) -> None:
         self._kind = kind
-        self._known: dict[int, tuple[object, float]] = {}
+        self._known: dict[int, tuple[Kind, float]] = {}
 
-    def __call__(self, number: int, time: float) -> object:
+    def __call__(self, number: int, time: float) -> Kind:
         self._known = {n: (one, seen) for n, (one, seen) in self._known.items() if time - seen <= FORGET}
         one = self._known[number][0] if number in self._known else self._kind()
         self._known[number] = one, time
@@ -115,7 +119,8 @@ def _bar(
 
 
 def _line(image: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple, thickness: int) -> None:
-    cv2.line(image, *fixed_point(np.stack([start, end])).tolist(), colour, thickness, cv2.LINE_AA, FIXED)
+    one, two = fixed_point(np.stack([start, end])).tolist()
+    cv2.line(image, one, two, colour, thickness, cv2.LINE_AA, FIXED)
 
 
 def _ring(image: np.ndarray, points: np.ndarray, colour: tuple, thickness: int) -> None:
@@ -233,7 +238,7 @@ def _expression() -> Overlay:
                 base = top + 28 * unit + step * (number + 0.8)
                 _write(image, name, left + pad, base, scale)
                 bar = left + 68 * unit, base - 10 * unit, 74 * unit, 10 * unit
-                _bar(image, *bar, value, _WORD_COLOURS[word] if word != "neutral" else GREEN)
+                _bar(image, *bar, float(value), _WORD_COLOURS[word] if word != "neutral" else GREEN)
 
     return draw
 

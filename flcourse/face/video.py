@@ -5,7 +5,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 
 import cv2
@@ -49,7 +49,7 @@ class Video:
         self._read = self._open(source)
         self._start, self._last = math.nan, -math.inf  # the first time, and the last that was given
 
-    def _open(self, source) -> Read:
+    def _open(self, source: int | str | os.PathLike[str] | Iterable[np.ndarray]) -> Read:
         if isinstance(source, str) and re.fullmatch(r"\s*[-+]?[0-9]+\s*", source):  # as a command line gives it
             source = int(source)
         if isinstance(source, int) and not (isinstance(source, bool) or 0 <= source < CAMERAS):
@@ -61,13 +61,13 @@ class Video:
             self.live = "://" in self.name or Path(source).is_char_device()  # /dev/video0
         elif isinstance(source, Iterable) and not isinstance(source, str | bytes | Mapping):
             self.name = "the images"
-            self.count = len(source) if hasattr(source, "__len__") else None
+            self.count = len(source) if isinstance(source, Sized) else None
             images = iter(source)
             self._close = getattr(images, "close", self._close)  # a generator's own clean-up
             return self._from(images)
         else:
             raise CourseError(f"source {source!r}: expected a camera's number, a video file or images")
-        if not self.live and not Path(source).is_file():
+        if not self.live and not Path(self.name).is_file():
             raise CourseError(f"{self.name}: no such file, expected a video or a camera's number")
         capture = _capture(source)
         if not capture.isOpened():
@@ -181,7 +181,7 @@ class _Newest:
         self.thread.join(2)  # s; an image takes 33 ms, a driver that hangs up to 10 s
 
 
-def _capture(source: int | str | os.PathLike) -> cv2.VideoCapture:
+def _capture(source: int | str | os.PathLike[str]) -> cv2.VideoCapture:
     """OpenCV's reader of a source, without what its drivers print where it cannot be opened."""
     logging = cv2.utils.logging
     before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)

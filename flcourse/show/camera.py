@@ -20,9 +20,9 @@ import numpy as np
 import traitlets
 
 from flcourse.errors import CourseError
-from flcourse.face.landmarker import FaceLandmarks
 from flcourse.face.live import Find, LiveLoop
 from flcourse.face.overlays import OVERLAYS, Overlay, open_overlay, point_label
+from flcourse.face.track import TrackedFace
 from flcourse.face.video import RATE, Video
 from flcourse.images import decode_image, shrink
 from flcourse.show.assets import parts, script, style
@@ -61,7 +61,7 @@ class LastFrame:
         return self._loop.image
 
     @property
-    def faces(self) -> list[FaceLandmarks]:
+    def faces(self) -> list[TrackedFace]:
         """What was found in the last frame."""
         return self._loop.faces
 
@@ -142,8 +142,9 @@ class BrowserCamera(LastFrame, Noted, anywidget.AnyWidget):
                 self._loop.mirror = bool(content.get("mirrored", False))
                 image = self._loop(frame, float(content["time"]))
                 said = {"kind": "answer", "session": session, "number": content["number"], "faces": len(self.faces)}
-                more, data = self._answer(image)
-                self.send(said | more, [data])
+                if image is not None:  # else it was closed meanwhile
+                    more, data = self._answer(image)
+                    self.send(said | more, [data])
         except Exception as problem:  # the learner's own function: whatever it raises belongs into the widget
             self.error = one_line(problem)
             self.stop()

@@ -52,7 +52,7 @@ def flows_figure(network: Xception, size: int, in_channels: int = 1) -> Figure:
 
     def note(name: str):
         def hook(module, inputs, output) -> None:
-            shapes[name] = tuple((getattr(output, "logits", None) if name == "head" else output).shape[1:])
+            shapes[name] = tuple(output.shape[1:])
 
         return hook
 

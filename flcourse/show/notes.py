@@ -5,6 +5,7 @@ each widget puts a line of text before itself, which its own script hides while 
 """
 
 import uuid
+from typing import Any
 
 import anywidget
 import ipywidgets
@@ -49,7 +50,7 @@ def show_with_note(widget, note: str) -> None:
     display(data, raw=True, metadata=metadata)
 
 
-def close_all(widget: ipywidgets.Widget) -> None:
+def close_all(widget: Any) -> None:
     """Close a widget with its children, layouts and styles: ipywidgets keeps each that is open, for ever."""
     for child in getattr(widget, "children", ()):
         close_all(child)

@@ -64,8 +64,8 @@ def error_curve(errors: dict[str, np.ndarray], limit: float = 10.0) -> Figure:
     for number, (name, values) in enumerate(errors.items()):
         label = f"{name}: mean {values.mean():.2f} %, AUC@{limit:g} {metrics.auc(values, limit):.3f}"
         # When the colours are used up, they come again in another kind of line.
-        look = {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number // len(COLOURS) % len(LINES)]}
-        ax.plot(limits, 100 * metrics.error_curve(values, limits), label=label, **look)
+        colour, line = COLOURS[number % len(COLOURS)], LINES[number // len(COLOURS) % len(LINES)]
+        ax.plot(limits, 100 * metrics.error_curve(values, limits), label=label, color=colour, linestyle=line)
     ax.set(xlabel="NME (% of the eye distance)", ylabel="faces (%)", title="Cumulative error curve", ylim=(0, 101))
     ax.grid(alpha=0.3)
     ax.legend()

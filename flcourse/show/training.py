@@ -85,7 +85,7 @@ class LiveTraining:
         self._thread = threading.Thread(target=self._train, args=(faces, options), daemon=True)
         self._thread.start()
 
-    def _repr_mimebundle_(self, **kwargs: object) -> dict:
+    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, str] | None:
         return self.widget._repr_mimebundle_(**kwargs)
 
     def _ipython_display_(self) -> None:

@@ -8,6 +8,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import anywidget
 import cv2
@@ -141,7 +142,7 @@ SCREEN_DPI, PNG_DPI = 80, 160  # twice as many pixels as shown: sharp on dense s
 class Explorer(ipywidgets.VBox):
     """Controls and the image that they change; made by `explore`."""
 
-    def __init__(self, figure_function: Callable[..., Figure], controls: dict[str, ipywidgets.ValueWidget]):
+    def __init__(self, figure_function: Callable[..., Figure], controls: dict[str, Any]):
         self.figure_function, self.controls = figure_function, controls
         self.image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width=WHOLE))
         self.status = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="32px", margin="0 0 0 4px"))
@@ -205,10 +206,15 @@ def explore(figure_function: Callable[..., Figure], /, **controls) -> Explorer:
         control = ipywidgets.interactive.widget_from_abbrev(abbreviation, default)
         if not isinstance(control, ipywidgets.ValueWidget):
             raise TypeError(f"{name}={abbreviation!r}: expected (low, high), a list, a bool, a number or a widget")
-        control.description = control.description or name.replace("_", " ")
-        control.style.description_width = "8em"
-        control.layout.width = control.layout.width or f"min({WHOLE}, 30em)"
-        if control.has_trait("continuous_update"):
-            control.continuous_update = False
+        _dress(control, name)
         made[name] = control
     return Explorer(figure_function, made)
+
+
+def _dress(control: Any, name: str) -> None:
+    """Give a value widget, which by its type alone need have none of these, a name, a width and a calm hand."""
+    control.description = control.description or name.replace("_", " ")
+    control.style.description_width = "8em"
+    control.layout.width = control.layout.width or f"min({WHOLE}, 30em)"
+    if control.has_trait("continuous_update"):
+        control.continuous_update = False

@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -92,7 +93,7 @@ def _count(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**40
 
 
-def _number(value: object) -> bool:
+def _number(value: Any) -> bool:
     return type(value) in (int, float) and -1e300 < value < 1e300  # which NaN is not
 
 
@@ -100,7 +101,7 @@ def _figures(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(k, str) and _number(v) for k, v in value.items())
 
 
-_TRAINING: dict[str, tuple[Callable[[object], bool], str]] = {
+_TRAINING: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer": (lambda value: isinstance(value, dict) and isinstance(value.get("state"), dict), "its state"),
     "epoch": (_count, "a count"),
     "batch": (_count, "a count"),

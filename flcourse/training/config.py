@@ -87,12 +87,13 @@ OPTIMIZER_STATE = {
 }
 
 
-def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     """The function that torch's `AveragedModel` averages with."""
 
-    def average(averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
+    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
         if not averaged.is_floating_point():  # batch norm's counters
             return current
+        count = torch.as_tensor(count)
         warm = torch.clamp((1 + count) / (10 + count), max=decay)  # so that the first epochs are not all start value
         return torch.lerp(current, averaged, warm.to(averaged))
 

@@ -75,6 +75,7 @@ def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = Fals
             verbose=False,
         )
         raw = folder / "network.onnx"
+        assert program is not None, "with dynamo there is one"
         program.save(raw)
         model = onnx.load(raw)
     _strip(model)

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -33,6 +33,16 @@ from flcourse.training.losses import Task
 from flcourse.training.session import Clock, graceful_end, sole_writer
 
 CHECKPOINT_SECONDS = 300  # what an interrupted training loses at most, also in the middle of a long epoch
+
+
+class FitOptions(TypedDict, total=False):
+    """What `recipes.train_landmarks` passes on to `fit`."""
+
+    resume: bool
+    workers: int
+    stop: Callable[[], bool]
+    on_batch: Callable[[float], None]
+    on_epoch: Callable[[list[dict]], None]
 
 
 def fit(
@@ -123,7 +133,8 @@ class _Run:
                 f"a batch of {batch} (batch_size={config.batch_size}, {examples} examples) is too small for "
                 f"{device.world} processes; give a larger batch, or start fewer"
             )
-        self.model = model.to(device.device, memory_format=memory_format(device.device))
+        form = memory_format(device.device)
+        self.model = model.to(device.device, memory_format=form)  # type: ignore[call-overload]  # torch's stubs lack it
         self.parallel = self.model
         if device.world > 1:
             ids = [device.device.index] if device.device.type == "cuda" else None
@@ -261,7 +272,7 @@ class _Run:
 
     def save(self) -> None:
         """Write `last.pt` and the history: atomic, so a kill at any moment leaves a whole checkpoint."""
-        if not self.out:
+        if not self.out or not self.checkpoint:
             return
         state = {
             "config": asdict(self.config),
@@ -304,7 +315,7 @@ class _Run:
             shapes = {value.shape for value in values.values() if isinstance(value, Tensor)}
             if values.keys() != remembered or not shapes <= {parameter.shape, torch.Size()}:
                 raise CourseError(f"{self.checkpoint}: its optimizer is not this network's; start anew")
-        if self.clock:
+        if self.config.minutes:
             self.clock = Clock(self.config.minutes, state["spent"], state["evaluation"])
         self.epoch, self.batch, self.history = state["epoch"], state["batch"], state["history"]
         self.sums = defaultdict(float, state["sums"])

@@ -73,7 +73,7 @@ def heatmap_loss(output: Landmarks, points01: Tensor) -> Tensor:
     only the first term.
     """
     ring = HeatmapHead.RING
-    height, width = output.logits.shape[2:]
+    height, width = output.maps.shape[2:]
 
     def gaussian(cells: int, centre01: Tensor) -> Tensor:  # (N, 68) -> (N, 68, cells), sums to 1
         offset = (cell_centres(cells, ring, centre01) - centre01[..., None]) * (cells - 2 * ring)
@@ -83,7 +83,7 @@ def heatmap_loss(output: Landmarks, points01: Tensor) -> Tensor:
     target = gaussian(height, y)[..., :, None] * gaussian(width, x)[..., None, :]  # (N, 68, h, w)
     reach = ring / (width - 2 * ring)
     inside = ((points01 > -reach) & (points01 < 1 + reach)).all(dim=2)  # (N, 68)
-    log_probabilities = output.logits.flatten(2).log_softmax(dim=2)
+    log_probabilities = output.maps.flatten(2).log_softmax(dim=2)
     divergence = F.kl_div(log_probabilities, target.flatten(2), reduction="none").sum(dim=2)  # (N, 68)
     return smooth_l1_loss(output, points01) + MAP_WEIGHT * (divergence * inside).mean()
 

@@ -30,7 +30,7 @@ class MLP(nn.Sequential):
             layers.append(nn.ReLU())
             if dropout:
                 layers.append(nn.Dropout(dropout))
-        super().__init__(*layers, nn.Linear(*sizes[-2:]))
+        super().__init__(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
 
 class ConvBlock(nn.Sequential):
@@ -214,6 +214,13 @@ class Landmarks(NamedTuple):
     points01: Tensor  # (N, 68, 2), normalised to the crop
     logits: Tensor | None  # (N, 68, h, w) heatmaps before their softmax; None from the regression head
 
+    @property
+    def maps(self) -> Tensor:
+        """The heatmaps before their softmax. Raises `ValueError` where the head makes none."""
+        if self.logits is None:
+            raise ValueError("the regression head makes no heatmaps; use a network with head='heatmap'")
+        return self.logits
+
 
 class RegressionHead(nn.Module):
     """The original's head: average over all places, then one linear layer: (N, c, h, w) -> 68 points."""
@@ -287,10 +294,10 @@ def log_spread(output: Landmarks, ring: int = HeatmapHead.RING) -> Tensor:
 
     Averaged over the 68 maps. Sharp single peaks have little spread, blurred maps or those with several peaks much.
     """
-    height, width = output.logits.shape[2:]
-    probabilities = output.logits.flatten(2).softmax(dim=2).unflatten(2, (height, width))
-    x = (cell_centres(width, ring, output.logits) - output.points01[..., :1]) * (width - 2 * ring)  # (N, 68, w), cells
-    y = (cell_centres(height, ring, output.logits) - output.points01[..., 1:]) * (height - 2 * ring)
+    height, width = output.maps.shape[2:]
+    probabilities = output.maps.flatten(2).softmax(dim=2).unflatten(2, (height, width))
+    x = (cell_centres(width, ring, output.maps) - output.points01[..., :1]) * (width - 2 * ring)  # (N, 68, w), cells
+    y = (cell_centres(height, ring, output.maps) - output.points01[..., 1:]) * (height - 2 * ring)
     square = (probabilities.sum(dim=2) * x**2).sum(dim=2) + (probabilities.sum(dim=3) * y**2).sum(dim=2)  # (N, 68)
     return square.clamp(min=1e-6).log().mean(dim=1)
 

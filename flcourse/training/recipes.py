@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from flcourse.data.imglab import Face, fingerprint, split_faces
 from flcourse.errors import CourseError
 from flcourse.training.config import Config
 from flcourse.training.devices import Device
-from flcourse.training.loop import fit
+from flcourse.training.loop import FitOptions, fit
 from flcourse.training.losses import LOSSES, Task, measure_points
 from flcourse.training.nets import Xception, with_middle_blocks
 
@@ -127,7 +128,7 @@ def train_landmarks(
     start: nn.Module | None = None,
     device: Device | None = None,
     progress: bool = True,
-    **options: object,
+    **options: Unpack[FitOptions],
 ) -> tuple[Xception, list[dict]]:
     """Train a landmark network on `faces` by a recipe, a part of them held out; see `loop.fit` for what is written.
 
