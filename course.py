@@ -368,9 +368,18 @@ CHECKS = (  # what test runs before the tests, of code and notebooks alike
         "--ignore",
         "DEP004",
     ),  # these may import [dev]'s packages
+    ("basedpyright",),
 )
 FAST = ("-m", "not slow and not browser", "tests")
-ALL = ("--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", "tests", "notebooks")
+ALL = (
+    "--cov",
+    "--cov-report=term:skip-covered",
+    "--nbval-lax",
+    "--nbval-current-env",
+    "--nbval-cell-timeout=300",
+    "tests",
+    "notebooks",
+)
 
 
 def test(*args):

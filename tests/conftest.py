@@ -10,8 +10,15 @@ for name in ("FLCOURSE_DATA", "FLCOURSE_COMMAND"):
     os.environ.pop(name, None)
 
 
+# Trainings, measurements of speed, exports, many programs started, set-ups: what course.py test --fast leaves out.
+SLOW = {"bench", "calibration", "course", "export", "loop", "recipes", "show_training", "streamlit_app", "threads"}
+SLOW |= {"cli", "fuzz", "kills", "network_files", "tools", "webcam", "wheel"}
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.suffix == ".ipynb":
             item.add_marker("notebook")
+        if item.path.stem.removeprefix("test_") in SLOW:
+            item.add_marker("slow")

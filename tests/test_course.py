@@ -59,7 +59,7 @@ def test_test_runs_ruff_tests_and_notebooks_and_hides_data(course, monkeypatch):
     monkeypatch.setattr(course, "run", lambda *command, **more: calls.append((command[2:], more)) or 0)
     assert course.test() == 0
     assert [call[0][0] for call in calls] == [check[0] for check in course.CHECKS] + ["pytest"]
-    assert {"ruff", "deptry"} <= {check[0] for check in course.CHECKS}
+    assert {"ruff", "deptry", "basedpyright"} <= {check[0] for check in course.CHECKS}
     assert calls[-1][1]["settings"] == {"FLCOURSE_OFFLINE": "1", "FLCOURSE_FAST": "1"}
     assert calls[-1][1]["hide"] == "FLCOURSE_DATA"
     assert ("notebooks" in calls[-1][0]) == any((ROOT / "notebooks").glob("*.ipynb"))  # passes while there are none
