@@ -178,7 +178,10 @@ def install(has_uv, *what):
     what = ["install", "-c", ROOT / "constraints.txt", *what]
     if has_uv:
         settings = uv_environment(quiet(PYTHON, "-m", "pip", "config", "list")[1], os.environ)
-        if run(PYTHON, "-m", "uv", "pip", *what, "--python", PYTHON, cwd=ROOT, settings=settings) == 0:
+        # Compiled now, as pip does: else every first import of PyTorch takes ten seconds instead of two, and all of them
+        # where nothing may be written into .venv, or PYTHONDONTWRITEBYTECODE is set.
+        how = ["--compile-bytecode", "--python", PYTHON]
+        if run(PYTHON, "-m", "uv", "pip", *what, *how, cwd=ROOT, settings=settings) == 0:
             return True
         if os.environ.get("UV_TORCH_BACKEND") or disk_full():  # pip knows no backends and would fetch CUDA's gigabytes
             return False
