@@ -178,7 +178,7 @@ def install(has_uv, *what):
     what = ["install", "-c", ROOT / "constraints.txt", *what]
     if has_uv:
         settings = uv_environment(quiet(PYTHON, "-m", "pip", "config", "list")[1], os.environ)
-        # Compiled now, as pip does: else every first import of PyTorch takes ten seconds instead of two, and all of them
+        # Compiled now, as pip does: else the first import of PyTorch takes ten seconds instead of two, and every one
         # where nothing may be written into .venv, or PYTHONDONTWRITEBYTECODE is set.
         how = ["--compile-bytecode", "--python", PYTHON]
         if run(PYTHON, "-m", "uv", "pip", *what, *how, cwd=ROOT, settings=settings) == 0:
@@ -361,28 +361,12 @@ CHECKS = (  # what test runs before the tests, of code and notebooks alike
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("deptry", "--no-ansi", "flcourse", "notebooks"),
-    (
-        "deptry",
-        "--no-ansi",
-        "flcourse",
-        "notebooks",
-        "tests",
-        "tools",
-        "--ignore",
-        "DEP004",
-    ),  # these may import [dev]'s packages
+    ("deptry", "--no-ansi", "flcourse", "notebooks", "tests", "tools", "--ignore", "DEP004"),  # tests have [dev]'s, too
     ("basedpyright",),
 )
-FAST = ("-m", "not slow and not browser", "tests")
-ALL = (
-    "--cov",
-    "--cov-report=term:skip-covered",
-    "--nbval-lax",
-    "--nbval-current-env",
-    "--nbval-cell-timeout=300",
-    "tests",
-    "notebooks",
-)
+FAST = ("-n2", "--dist=loadfile", "-m", "not slow and not browser", "tests")
+ALL = ("--cov", "--cov-report=term:skip-covered", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300")
+ALL = (*ALL, "tests", "notebooks")
 
 
 def test(*args):

@@ -2,6 +2,7 @@
 
 import os
 
+import hypothesis
 import pytest
 
 os.environ.update(FLCOURSE_OFFLINE="1", FLCOURSE_FAST="1", MPLBACKEND="Agg")
@@ -9,6 +10,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import onnxruntime befor
 for name in ("FLCOURSE_DATA", "FLCOURSE_COMMAND"):
     os.environ.pop(name, None)
 
+# No deadline: how long an example takes says only how busy the machine is.
+hypothesis.settings.register_profile("flcourse", deadline=None)
+hypothesis.settings.load_profile("flcourse")
 
 # Trainings, measurements of speed, exports, many programs started, set-ups: what course.py test --fast leaves out.
 SLOW = {"bench", "calibration", "course", "export", "loop", "recipes", "show_training", "streamlit_app", "threads"}
