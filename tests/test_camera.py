@@ -12,8 +12,9 @@ from flcourse.errors import CourseError
 from flcourse.face.overlays import OVERLAYS
 from flcourse.face.track import TrackedFace
 from flcourse.points import Box
-from flcourse.show import camera as module
-from flcourse.show.camera import BrowserCamera, film_strip, play, to_jpeg
+from flcourse.show import live_image as module
+from flcourse.show.camera import BrowserCamera, film_strip, play
+from flcourse.show.live_image import to_jpeg
 
 FRAME = np.full((120, 160, 3), 90, np.uint8)
 FRAME[40:80, 60:100] = (200, 40, 40)  # red, so that RGB and BGR can be told apart

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data, transform
 
+from flcourse.data.digits import centre_digit
 from flcourse.errors import CourseError
-from flcourse.images import IMAGE_SUFFIXES, centre_digit, decode_image, read_image, to_input, warp, write_image
+from flcourse.images import IMAGE_SUFFIXES, decode_image, read_image, to_input, warp, write_image
 from flcourse.points import Box, crop_matrix, invert
 
 

@@ -17,7 +17,8 @@ from flcourse.face.landmarker import FaceLandmarker
 from flcourse.face.track import FaceTracker
 from flcourse.show import notes
 from flcourse.show.annotator import Annotator
-from flcourse.show.camera import BrowserCamera, play, to_jpeg
+from flcourse.show.camera import BrowserCamera, play
+from flcourse.show.live_image import to_jpeg
 from flcourse.show.widgets import DrawingPad, explore
 
 IMAGE = np.full((120, 160, 3), 90, np.uint8)

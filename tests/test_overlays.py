@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from flcourse.data.drawing.shape import Expression
 from flcourse.data.drawn_faces import draw_face
 from flcourse.errors import CourseError
-from flcourse.face.masks import put_glasses, put_tiger
+from flcourse.face.glasses import put_glasses
+from flcourse.face.masks import put_tiger
 from flcourse.face.measure import HEAD, align_face, head_pose
 from flcourse.face.overlays import OVERLAYS, open_overlay
 from flcourse.face.track import TrackedFace

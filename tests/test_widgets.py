@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from flcourse.images import centre_digit
+from flcourse.data.digits import centre_digit
 from flcourse.show.widgets import BRUSH, PAD_SIZE, DrawingPad, draw_strokes, explore
 
 ONE = np.array([[140, 50], [138, 230]])

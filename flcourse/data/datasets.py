@@ -17,11 +17,11 @@ from typing import cast
 
 import numpy as np
 
+from flcourse.data.digits import centre_digit
 from flcourse.data.shapes import CLASSES, draw_shapes
 from flcourse.download import download, file_sum
 from flcourse.errors import CourseError
 from flcourse.files import atomic_write, data_folders, download_folder, fast, find_file, offline
-from flcourse.images import centre_digit
 
 # torchvision knows the archives' sums and two mirrors; the third serves the same files (TensorFlow Datasets uses it).
 _MNIST_MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"

@@ -14,8 +14,10 @@ from flcourse.colours import BLACK, GREEN, ORANGE, SKY, VERMILION, WHITE
 from flcourse.errors import CourseError
 from flcourse.face.behaviour import LEVELS, Attention, AttentionMeter, ExpressionMeter
 from flcourse.face.draw import PART_COLOURS, draw_box, draw_label, draw_points
-from flcourse.face.masks import put_glasses, put_tiger
+from flcourse.face.glasses import put_glasses
+from flcourse.face.masks import put_tiger
 from flcourse.face.measure import HeadPose, align_face, expression_word, head_pose
+from flcourse.face.panels import draw_bar, draw_panel, fill_rectangle, panel_unit, text_width, write_text
 from flcourse.face.track import TrackedFace
 from flcourse.images import FIXED, FIXED_LIMIT, fixed_point
 from flcourse.points import PARTS, Box, overlap
@@ -24,8 +26,6 @@ Overlay = Callable[[np.ndarray, Sequence[TrackedFace], float], None]
 
 _LEVEL_COLOURS: dict[str, tuple] = dict(zip(LEVELS, (GREEN, ORANGE, VERMILION), strict=True))
 _WORD_COLOURS = {"neutral": WHITE, "smile": SKY, "surprise": ORANGE}
-_GROUND = 0.3  # how much of the image shows through a panel's dark ground
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 FORGET = 30.0  # s after which a face that is not seen any more is forgotten
 
 
@@ -65,57 +65,7 @@ class _PerFace(Generic[Kind]):
         return one
 
 
-# --- what the overlays draw with ---
-
-
-def _unit(image: np.ndarray) -> float:
-    """What sizes on a panel are told in: 1 on an image of 480 rows."""
-    return float(np.clip(min(image.shape[:2]) / 480, 0.7, 4))
-
-
-def _write(image: np.ndarray, text: str, x: float, y: float, scale: float, colour: tuple = WHITE) -> None:
-    """Text from its lower left corner on, with a dark rim."""
-    at = round(x), round(y)
-    thickness = max(1, round(1.6 * scale))
-    cv2.putText(image, text, at, _FONT, scale, BLACK, thickness + 2, cv2.LINE_AA)
-    cv2.putText(image, text, at, _FONT, scale, colour, thickness, cv2.LINE_AA)
-
-
-def _width(text: str, scale: float) -> int:
-    return cv2.getTextSize(text, _FONT, scale, max(1, round(1.6 * scale)))[0][0]
-
-
-def _rectangle(image: np.ndarray, left: float, top: float, width: float, height: float, colour: tuple) -> None:
-    if width > 0 and height > 0:
-        low, high = (round(left), round(top)), (round(left + width) - 1, round(top + height) - 1)
-        cv2.rectangle(image, low, high, colour, cv2.FILLED)
-
-
-def _panel(image: np.ndarray, left: float, top: float, width: float, height: float) -> tuple[float, float]:
-    """Darken a rectangle, moved inside the image where it leaves it; returns its left and top."""
-    left = float(np.clip(left, 0, max(0, image.shape[1] - width)))
-    top = float(np.clip(top, 0, max(0, image.shape[0] - height)))
-    part = image[round(top) : round(top + height), round(left) : round(left + width)]
-    part[...] = cv2.convertScaleAbs(part, alpha=_GROUND) if part.size else part
-    return left, top
-
-
-def _bar(
-    image: np.ndarray,
-    left: float,
-    top: float,
-    width: float,
-    height: float,
-    value: float,
-    colour: tuple,
-    marks: Sequence[float] = (),
-) -> None:
-    """A meter, filled from the left to `value`, 0 to 1, in a frame; `marks` are its limits."""
-    _rectangle(image, left - 1, top - 1, width + 2, height + 2, BLACK)
-    _rectangle(image, left, top, width, height, (90, 90, 90))
-    _rectangle(image, left, top, width * float(np.clip(value, 0, 1)), height, colour)
-    for mark in marks:
-        _rectangle(image, left + mark * width, top - 2, max(1, height / 8), height + 4, WHITE)
+# --- what the overlays draw with, beside panels ---
 
 
 def _line(image: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple, thickness: int) -> None:
@@ -182,7 +132,7 @@ def _attention() -> Overlay:
 
 
 def _attention_panel(image: np.ndarray, told: Attention, pose: HeadPose | None, colour: tuple) -> None:
-    unit = _unit(image)
+    unit = panel_unit(image)
     scale, step, pad = 0.5 * unit, 24 * unit, 10 * unit
     perclos = "..." if told.perclos is None else f"{100 * told.perclos:.0f} %"
     head = "" if pose is None else f"{pose.yaw:+.0f} {pose.pitch:+.0f} deg"
@@ -196,26 +146,26 @@ def _attention_panel(image: np.ndarray, told: Attention, pose: HeadPose | None, 
     ]
     # As wide as the image allows, but for narrow ones.
     width, height = min(268 * unit, image.shape[1]), step * len(rows) + pad
-    left, top = _panel(image, pad, image.shape[0] - height - pad, width, height)
+    left, top = draw_panel(image, pad, image.shape[0] - height - pad, width, height)
     for number, (name, value, part, marks) in enumerate(rows):
         base = top + step * (number + 1) - 0.15 * step + pad / 4
-        _write(image, name, left + pad, base, scale)
+        write_text(image, name, left + pad, base, scale)
         if part is not None:
-            _bar(image, left + 105 * unit, base - 11 * unit, 90 * unit, 11 * unit, part, colour, marks)
-        _write(image, value, left + (205 if part is not None else 105) * unit, base, scale)
+            draw_bar(image, left + 105 * unit, base - 11 * unit, 90 * unit, 11 * unit, part, colour, marks)
+        write_text(image, value, left + (205 if part is not None else 105) * unit, base, scale)
     words = [told.level, *told.reasons]
     text = f"{words[0].upper()}: {', '.join(words[1:])}" if told.reasons else words[0]
     size = scale * (1.5 if told.reasons else 1)
-    size *= min(1.0, (image.shape[1] - 4 * pad) / max(1, _width(text, size)))
-    wide, high = _width(text, size) + 2 * pad, 30 * size / 0.5 + pad / 2
+    size *= min(1.0, (image.shape[1] - 4 * pad) / max(1, text_width(text, size)))
+    wide, high = text_width(text, size) + 2 * pad, 30 * size / 0.5 + pad / 2
     if told.reasons:
-        _rectangle(image, 0, 0, image.shape[1], high, BLACK)
-        _rectangle(image, 0, 0, image.shape[1], high - 3 * unit, colour)
-        _write(image, text, (image.shape[1] - wide) / 2 + pad, 0.68 * high, size)
+        fill_rectangle(image, 0, 0, image.shape[1], high, BLACK)
+        fill_rectangle(image, 0, 0, image.shape[1], high - 3 * unit, colour)
+        write_text(image, text, (image.shape[1] - wide) / 2 + pad, 0.68 * high, size)
     else:
-        left, top = _panel(image, pad, pad, wide + 1.6 * pad, high)
+        left, top = draw_panel(image, pad, pad, wide + 1.6 * pad, high)
         cv2.circle(image, (round(left + 1.3 * pad), round(top + high / 2)), max(2, round(5 * unit)), colour, -1, 16)
-        _write(image, text, left + 2.4 * pad, top + 0.66 * high, size)
+        write_text(image, text, left + 2.4 * pad, top + 0.66 * high, size)
 
 
 def _expression() -> Overlay:
@@ -228,17 +178,17 @@ def _expression() -> Overlay:
             values = meters(face.number, time).update(face.points, time)
             word = expression_word(values)
             # Panels fit their faces, but stay legible.
-            unit = float(np.clip(face.box.side / 180, 0.75 * _unit(image), 1.6 * _unit(image)))
+            unit = float(np.clip(face.box.side / 180, 0.75 * panel_unit(image), 1.6 * panel_unit(image)))
             scale, step, pad = 0.45 * unit, 20 * unit, 8 * unit
             place = _free_place(image, face.box, 152 * unit, step * len(values) + 34 * unit, taken)
             taken.append(place)
-            left, top = _panel(image, *place)
-            _write(image, word, left + pad, top + 23 * unit, 1.5 * scale, _WORD_COLOURS[word])
+            left, top = draw_panel(image, *place)
+            write_text(image, word, left + pad, top + 23 * unit, 1.5 * scale, _WORD_COLOURS[word])
             for number, (name, value) in enumerate(zip(values._fields, values, strict=True)):
                 base = top + 28 * unit + step * (number + 0.8)
-                _write(image, name, left + pad, base, scale)
+                write_text(image, name, left + pad, base, scale)
                 bar = left + 68 * unit, base - 10 * unit, 74 * unit, 10 * unit
-                _bar(image, *bar, float(value), _WORD_COLOURS[word] if word != "neutral" else GREEN)
+                draw_bar(image, *bar, float(value), _WORD_COLOURS[word] if word != "neutral" else GREEN)
 
     return draw
 
@@ -298,7 +248,7 @@ def _aligned() -> Overlay:
 
     def draw(image: np.ndarray, faces: Sequence[TrackedFace], time: float) -> None:
         height, width = image.shape[:2]
-        unit = _unit(image)
+        unit = panel_unit(image)
         side, gap = min(height, width) // 4, max(1, round(6 * unit))
         room = (width - gap) // (side + gap)
         if side < 8:
@@ -310,9 +260,9 @@ def _aligned() -> Overlay:
             draw_label(image, str(face.number), (face.box.left, face.box.top), face.box.side)
         for k, (face, crop) in enumerate(crops):
             left, top = width - (k + 1) * (side + gap), height - side - gap
-            _rectangle(image, left - 2, top - 2, side + 4, side + 4, WHITE)
+            fill_rectangle(image, left - 2, top - 2, side + 4, side + 4, WHITE)
             image[top : top + side, left : left + side] = crop
-            _write(image, str(face.number), left + 4 * unit, top + 18 * unit, 0.6 * unit)
+            write_text(image, str(face.number), left + 4 * unit, top + 18 * unit, 0.6 * unit)
 
     return draw
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from threading import Event
 
 import anywidget
-import cv2
 import ipywidgets
 import numpy as np
 import traitlets
@@ -24,25 +23,15 @@ from flcourse.face.live import Find, LiveLoop
 from flcourse.face.overlays import OVERLAYS, Overlay, open_overlay, point_label
 from flcourse.face.track import TrackedFace
 from flcourse.face.video import RATE, Video
-from flcourse.images import decode_image, shrink
+from flcourse.images import decode_image
 from flcourse.show.assets import parts, script, style
+from flcourse.show.live_image import SECOND, LiveImage, to_jpeg
 from flcourse.show.notes import Noted, close_all, show_with_note
 from flcourse.show.plot import Figure, gallery
 from flcourse.show.widgets import FAILED, one_line
 
-SHOWN = 640  # px, the longer side of what is sent to the browser: a frame is 30 to 50 KB
-JPEG = [cv2.IMWRITE_JPEG_QUALITY, 75]
-SECOND, TELL = 1.0, 0.25  # s: frames/s are counted over the one, and told every other
+TELL = 0.25  # s: how often frames/s are told, counted over the last `SECOND`
 STRIP, TITLE, COLUMNS = 2.6, 0.3, 4  # inches: a frame's width in a figure and the line above it; frames in a row
-
-
-def to_jpeg(image: np.ndarray) -> bytes:
-    """An (H, W, 3) uint8 RGB image as JPEG for the browser, its longer side at most 640 px."""
-    image, _, _ = shrink(image, SHOWN)
-    done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), JPEG)
-    if not done:
-        raise ValueError(f"image: {image.dtype} {image.shape}, not encoded as JPEG")
-    return jpeg.tobytes()
 
 
 class LastFrame:
@@ -159,34 +148,6 @@ class BrowserCamera(LastFrame, Noted, anywidget.AnyWidget):
         boxes = [[face.box.left, face.box.top, face.box.width, face.box.height] for face in faces]
         shown |= {"points": True, "boxes": boxes, "labels": [point_label(face) for face in faces]}
         return shown, np.array([face.points for face in faces], "<f4").tobytes()
-
-
-class LiveImage(Noted, anywidget.AnyWidget):
-    """An image that changes often: the next is sent when the last was shown, so that a slow connection lags by one."""
-
-    _esm = script("live_image.js")
-    _css = style("kernel_note.css")
-
-    jpeg = traitlets.Bytes(b"").tag(sync=True)
-    label = traitlets.Unicode("", help="for those who do not see it").tag(sync=True)
-
-    def __init__(self, label: str) -> None:
-        super().__init__(label=label)
-        self._sent = -math.inf  # when the one was sent that no browser has shown yet
-        self.on_msg(self._seen)
-
-    def _seen(self, *_) -> None:
-        self._sent = -math.inf
-
-    @property
-    def free(self) -> bool:
-        """Whether an image would be shown now; after a second without an answer, whether anyone looks at all."""
-        return time.monotonic() - self._sent > SECOND
-
-    def show(self, image: np.ndarray) -> None:
-        """Send an (H, W, 3) uint8 RGB image."""
-        self._sent = time.monotonic()
-        self.jpeg = to_jpeg(image)
 
 
 class VideoPlayer(LastFrame, ipywidgets.VBox):

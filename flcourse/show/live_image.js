@@ -1,4 +1,4 @@
-/** The browser's half of LiveImage (camera.py): shows the newest image, and says when it has. */
+/** The browser's half of LiveImage (live_image.py): shows the newest image, and says when it has. */
 
 const make = maker("note");
 

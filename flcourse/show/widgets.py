@@ -17,7 +17,8 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-from flcourse.images import FIXED, MNIST_SIZE, centre_digit, fixed_point
+from flcourse.data.digits import MNIST_SIZE, centre_digit
+from flcourse.images import FIXED, fixed_point
 from flcourse.show.assets import script, style
 from flcourse.show.notes import KernelNote, Noted, close_all, show_with_note
 from flcourse.show.plot import ORANGE, to_png
