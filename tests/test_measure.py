@@ -122,7 +122,7 @@ def test_the_pose_of_a_projected_head_is_found(yaw, pitch, roll, at):
     focal, centre = 700.0, (319.5, 239.5)
     seen = HEAD @ rotation_matrix(yaw, pitch, roll).T + (*at, -600)
     points = seen[:, :2] * (focal / -seen[:, 2:]) + centre
-    pose = head_pose(points, (640, 480), focal)
+    pose = head_pose(points, (640, 480), np.rad2deg(2 * np.arctan(320 / focal)))
     assert (pose.yaw, pose.pitch, pose.roll) == pytest.approx((yaw, pitch, roll), abs=0.1)
     assert pose.project(HEAD) == pytest.approx(points, abs=0.1)
     assert pose.translation == pytest.approx((*at, -600), abs=1)
@@ -142,7 +142,28 @@ def test_poses_of_drawn_people_are_near():
         pose = head_pose(face.points, (64, 64))
         errors.append((pose.yaw - face.yaw, pose.pitch - face.pitch, pose.roll - face.roll))
     yaw, pitch, roll = np.abs(errors).mean(axis=0)
-    assert yaw < 5 and pitch < 8 and roll < 2
+    assert yaw < 2.5 and pitch < 3.5 and roll < 1
+
+
+def test_far_turned_heads_are_seen_as_far_turned():
+    """The jaw is marked where the contour is seen: of a turned head that pulls its pose back to the front."""
+    for degrees in (-40, 40):
+        found = [
+            head_pose(draw_face(s, 64, plain=True, **(FRONT | {"yaw": degrees})).points, (64, 64)) for s in range(8)
+        ]
+        assert np.mean([pose.yaw for pose in found]) == pytest.approx(degrees, abs=3)
+
+
+def test_the_pose_is_the_same_in_a_crop_of_the_face_and_in_a_wide_image():
+    points = draw_face(4, 64, **(FRONT | {"yaw": 30, "pitch": 10})).points
+    close, wide = head_pose(points, (64, 64)), head_pose(points + 288, (640, 640))
+    assert (close.yaw, close.pitch) == pytest.approx((wide.yaw, wide.pitch), abs=3)
+
+
+@pytest.mark.parametrize("degrees", [0, -5, 180, np.nan])
+def test_fields_of_view_that_are_none_are_refused(degrees):
+    with pytest.raises(CourseError, match=r"field_of_view=.*, expected degrees across the image, between 0 and 180"):
+        head_pose(FLAT, (640, 480), degrees)
 
 
 def test_axes_point_where_the_head_does():
