@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from flcourse.data.eyelids import shut_eyes
 from flcourse.points import Box, compose, crop_matrix
 
 
@@ -29,12 +30,18 @@ class Augment:
     blur: float = 0.0  # probability of a Gaussian blur with sigma up to `BLUR_SIGMA`
     noise: float = 0.0  # greatest standard deviation of Gaussian noise, grey levels of 255
     occlusion: float = 0.0  # probability of one patch of one colour in front of the face
+    shut_eyes: float = 0.0  # probability that the eyes are closed, half of the times all the way, else in part
+    dark: float = 0.0  # probability of little light: half of it to a twelfth, in whole grey levels, with noise
 
 
 NO_AUGMENT = Augment()
 
 BLUR_SIGMA = 0.02  # of the crop's side: 2.2 px at 112 px, about a webcam's motion blur
 OCCLUSION_SIDE = (0.15, 0.5)  # of the crop's side: from a hand's edge to half a face
+DARKEST, DIM = 1 / 12, 1 / 2  # of the light
+DARK_NOISE = (0.5, 2.5)  # standard deviation, grey levels: a sensor's, which little light does not drown
+HALF_SHUT = (0.3, 0.95)  # from where a lid is seen to have come down, to nearly closed
+WINK = 0.15  # of the closed pairs of eyes: one of the two is more open
 LIMIT = 2.5  # standard deviations; farther draws would leave the face outside the crop
 
 
@@ -61,6 +68,18 @@ def window_matrix(x: float, y: float, part: float, size: int) -> np.ndarray:
     return np.array([[1 / part, 0, shift[0]], [0, 1 / part, shift[1]]])
 
 
+def blink(
+    augment: Augment, crop: np.ndarray, points: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Close the eyes of a crop (size, size, 3) with its points (68, 2), at random; see `eyelids.shut_eyes`."""
+    if rng.random() >= augment.shut_eyes:
+        return crop, points
+    closed = np.full(2, 1.0 if rng.random() < 0.5 else rng.uniform(*HALF_SHUT))
+    if rng.random() < WINK:
+        closed[rng.integers(2)] *= rng.random()
+    return shut_eyes(crop, points, tuple(closed.tolist()))
+
+
 def augment_crop(augment: Augment, crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Change the colours of an RGB uint8 crop (size, size, 3), blur it, add noise and an occluding patch."""
     if augment == NO_AUGMENT:
@@ -83,6 +102,10 @@ def augment_crop(augment: Augment, crop: np.ndarray, rng: np.random.Generator) -
         width = 2 * int(np.ceil(2 * sigma)) + 1  # the kernel reaches two sigma, and must be odd
         image = F.gaussian_blur(image, [width, width], [sigma, sigma])
     crop = image.permute(1, 2, 0).contiguous().numpy()
+    if augment.dark and rng.random() < augment.dark:
+        light = np.exp(rng.uniform(np.log(DARKEST), np.log(DIM)))
+        noise = rng.normal(0, rng.uniform(*DARK_NOISE), size=(*crop.shape[:2], 1))
+        crop = (crop * light + noise).round().clip(0, 255).astype(np.uint8)
     if augment.noise:
         noise = rng.normal(0, augment.noise * rng.random(), size=(*crop.shape[:2], 1))  # grey, as sensors' mostly is
         crop = (crop + noise).round().clip(0, 255).astype(np.uint8)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from flcourse.data.augment import NO_AUGMENT, Augment, augment_crop, draw_matrix
+from flcourse.data.augment import NO_AUGMENT, Augment, augment_crop, blink, draw_matrix
 from flcourse.data.epoch_dataset import EpochDataset
 from flcourse.data.imglab import Face, check_inside
 from flcourse.images import read_image, shrink_region, to_input, warp
@@ -51,8 +51,10 @@ class FaceDataset(EpochDataset):
         rng = np.random.default_rng((self.seed, epoch, index))
         face, (region, to_image) = self.faces[index], self._regions[index]
         matrix = draw_matrix(self.augment, face.box, self.size, rng)
-        crop = warp(region, compose(matrix, to_image), self.size)
-        return augment_crop(self.augment, crop, rng), move_points(face.points, matrix)
+        crop, points = warp(region, compose(matrix, to_image), self.size), move_points(face.points, matrix)
+        if self.augment.shut_eyes:
+            crop, points = blink(self.augment, crop, points, rng)
+        return augment_crop(self.augment, crop, rng), points
 
     def item(self, epoch: int, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         crop, points = self.crop(index, epoch)
