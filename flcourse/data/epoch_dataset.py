@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from torch.utils.data import Dataset
 
 Key = int | tuple[int, int]  # an index, or (epoch, index)
@@ -58,6 +59,35 @@ class Repeated(EpochDataset):
 
     def __len__(self) -> int:
         return self.times * len(self.dataset)
+
+
+class Mixed(EpochDataset):
+    """A dataset and, beside it, others that each make up a share of every epoch: a part of them, drawn anew each time.
+
+    `shares` are parts of the epoch; what they leave is `dataset`, whole. Raises `ValueError` where they leave nothing.
+    """
+
+    def __init__(
+        self, dataset: EpochDataset, others: Sequence[EpochDataset], shares: Sequence[float], seed: int
+    ) -> None:
+        if len(others) != len(shares) or not all(share > 0 for share in shares) or sum(shares) >= 1:
+            raise ValueError(f"shares {list(shares)} of {len(others)} datasets, expected one each, together below 1")
+        self.dataset, self.others, self.seed = dataset, list(others), seed
+        whole = len(dataset) / (1 - sum(shares))
+        self.counts = [max(1, round(share * whole)) for share in shares]
+
+    def item(self, epoch: int, index: int) -> Any:
+        if index < len(self.dataset):
+            return self.dataset.item(epoch, index)
+        index -= len(self.dataset)
+        for other, count in zip(self.others, self.counts, strict=True):
+            if index < count:
+                return other.item(epoch, int(np.random.default_rng((self.seed, epoch, index)).integers(len(other))))
+            index -= count
+        raise IndexError(index)
+
+    def __len__(self) -> int:
+        return len(self.dataset) + sum(self.counts)
 
 
 def split_key(key: Key) -> tuple[int, int]:
