@@ -9,6 +9,8 @@ from flcourse.errors import CourseError
 HEADS = ("regression", "heatmap")
 SIDES = 32, 1024  # px, of a crop
 WIDTHS = 0.01, 4.0  # of the full Xception's channels: from 8 everywhere to 170 times the shipped network's weights
+STEM_STRIDES = 2, 4  # px, of the first convolution
+EXIT_CONVOLUTIONS = 1, 2  # of the exit flow, after its block
 MOST_BLOCKS = 64  # middle blocks; the paper has 8
 MOST_TEXT = 10_000_000  # characters of JSON
 
@@ -35,8 +37,13 @@ def check_metadata(metadata: object, where: object) -> dict:
     recipe.check("size", _whole(*SIDES), f"a whole number of pixels from {SIDES[0]} to {SIDES[1]}")
     recipe.check("width", _number(*WIDTHS), f"a number from {WIDTHS[0]} to {WIDTHS[1]}")
     recipe.check("head", HEADS.__contains__, " or ".join(HEADS))
+    for name, known in (("stem_stride", STEM_STRIDES), ("exit_convolutions", EXIT_CONVOLUTIONS)):
+        recipe.check(
+            name, lambda value, known=known: type(value) is int and value in known, " or ".join(map(str, known))
+        )
     if recipe.values.get("head") == "heatmap":
-        recipe.check("size", lambda value: value % 16 == 0, "a multiple of 16, for heatmaps")
+        stride = 8 * recipe.values.get("stem_stride", 2)
+        recipe.check("size", lambda value: value % stride == 0, f"a multiple of {stride}, for heatmaps")
     recipe.check("middle_blocks", _whole(1, MOST_BLOCKS), f"a whole number from 1 to {MOST_BLOCKS}")
     recipe.check("val_fraction", _number(0, 1), "a number from 0 to 1")
     recipe.part("config").check("seed", _whole(0, 2**63), "a whole number from 0")

@@ -292,6 +292,8 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, astronaut_xml, tmp_path, 
         ),
         (["train", "--data", xml, "--recipe", "orginal"], "unknown recipe 'orginal'"),
         (["train", "--data", xml, "--epochs", "0"], "argument --epochs: 0: expected 1 to 100000"),
+        (["train", "--data", xml, "--also", xml, "1.0"], "--also: shares 1.0, expected numbers above 0"),
+        (["train", "--data", xml, "--also", xml, "half"], "--also: shares half, expected numbers above 0"),
         (["train", "--data", xml, "--device", "tpu"], "device 'tpu': not on this machine, expected "),
         (
             ["train", "--data", xml, "--size", "100"],
@@ -459,6 +461,17 @@ def test_three_faces_are_enough_to_train_on(tmp_path, capsys):
     assert lines[-1] == f"weights: {out / 'best.safetensors'}, curves: {out / 'curves.png'}"
     assert {"last.pt", "best.safetensors", "curves.png", "history.csv"} <= {path.name for path in out.iterdir()}
     assert told.err == ""  # no bars where nobody sees them
+
+
+def test_a_leaner_recipe_keeps_its_shape_and_takes_further_faces(tmp_path):
+    xml = str(toy_set(tmp_path, 3))
+    what = ["--weights", "xception", "--recipe", "detail", "--size", "64", "--also", xml, "0.5"]
+    main(["train", "--data", xml, "--epochs", "1", "--device", "cpu", *what, "--out", str(tmp_path / "run")])
+    from flcourse.training.checkpoints import load_network
+
+    network, metadata = load_network(tmp_path / "run" / "best.safetensors")
+    assert metadata["recipe"]["stem_stride"] == 4 and metadata["recipe"]["size"] == 64
+    assert len(network.middle) == 3 and metadata["also"] == [[3, 0.5]]
 
 
 def test_training_goes_on_from_shipped_weights_in_their_shape(tmp_path, capsys):

@@ -21,7 +21,9 @@ from flcourse.training.nets import (
     log_spread,
     scaled,
     soft_argmax,
+    with_exit_convolutions,
     with_middle_blocks,
+    with_stem_stride,
 )
 
 
@@ -95,9 +97,57 @@ def test_width_scales_channels_to_multiples_of_eight(width):
     assert channels == scaled(2048, width) and channels % 8 == 0 and abs(channels - 2048 * width) <= 4
 
 
-def test_unknown_head():
-    with pytest.raises(ValueError, match="head='maps'"):
-        Xception(head="maps")
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"head": "maps"}, "head='maps', expected one of regression, heatmap"),
+        ({"stem_stride": 3}, "stem_stride=3, expected one of 2, 4"),
+        ({"exit_convolutions": 0}, "exit_convolutions=0, expected one of 1, 2"),
+    ],
+)
+def test_unknown_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        Xception(**options)
+
+
+@pytest.mark.parametrize("head", ["heatmap", "regression"])
+@pytest.mark.parametrize("stem_stride, exit_convolutions, blocks", [(4, 2, 2), (2, 1, 1), (4, 1, 3)])
+def test_leaner_networks_give_the_same_kind_of_answer(head, stem_stride, exit_convolutions, blocks):
+    options = {"middle_blocks": blocks, "stem_stride": stem_stride, "exit_convolutions": exit_convolutions}
+    network = Xception(width=0.05, head=head, **options).eval()
+    side = 24 * stem_stride
+    output = network(torch.randn(3, 1, side, side))
+    assert output.points01.shape == (3, 68, 2)
+    if head == "heatmap":
+        assert output.logits.shape == (3, 68, 8, 8)  # 24 / 4 cells and the ring
+    last = Xception(width=0.05, head=head, middle_blocks=blocks)
+    fewer = sum(p.numel() for p in network.exit.parameters()) < sum(p.numel() for p in last.exit.parameters())
+    assert fewer == (exit_convolutions == 1)
+
+
+@torch.inference_mode()
+def test_a_larger_first_step_sees_what_the_smaller_one_saw():
+    """On an image twice as large, until training teaches it to see more."""
+    coarse, fine = Xception(width=0.05).eval(), Xception(width=0.05, stem_stride=4).eval()
+    fine.load_state_dict(with_stem_stride(coarse.state_dict(), 4))
+    x = torch.randn(2, 1, 48, 48)
+    large = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    assert torch.allclose(coarse(x).points01, fine(large).points01, atol=1e-5)
+    assert with_stem_stride(fine.state_dict(), 4).keys() == fine.state_dict().keys()
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(with_stem_stride(coarse.state_dict(), 2).values(), coarse.state_dict().values(), strict=True)
+    )
+
+
+def test_a_shorter_exit_keeps_what_comes_before_it():
+    long, short = Xception(width=0.05), Xception(width=0.05, exit_convolutions=1)
+    short.load_state_dict(with_exit_convolutions(long.state_dict(), short))
+    own = short.state_dict()
+    same = [name for name, value in long.state_dict().items() if name in own and torch.equal(own[name], value)]
+    assert {name for name in own if name not in same} == {"head.up.0.weight"}
+    again = with_exit_convolutions(long.state_dict(), long)
+    assert again.keys() == long.state_dict().keys()
 
 
 def gaussian_logits(x: float, y: float, sigma: float = 1.0) -> torch.Tensor:

@@ -191,6 +191,50 @@ def test_three_faces_are_a_training_by_the_command_line_too(tmp_path, capsys, mo
     assert metadata["recipe"]["start"] == "xception" and metadata["faces"] == [2, 1] and "calibration" not in metadata
 
 
+def test_a_leaner_training_can_start_from_the_courses_weights_with_other_faces_beside(trained, tmp_path):
+    start, _ = load_network(trained / "best.safetensors")
+    faces = read_imglab(trained.parent / "labels.xml")
+    beside = read_imglab(toy_set(tmp_path / "more", 12, seed=1))
+    lean = replace(
+        RECIPES["detail"],
+        size=64,
+        width=0.05,
+        config=Config(epochs=1, batch_size=8, lr=1e-4),
+        augment=replace(RECIPES["detail"].augment, shut_eyes=0.5),
+    )
+    train_landmarks(faces, lean, tmp_path / "run", start=start, also=[(beside, 0.2)], progress=False)
+    network, metadata = load_network(tmp_path / "run" / "best.safetensors")
+    assert metadata["also"] == [[12, 0.2]] and metadata["recipe"] == lean.describe()
+    assert len(network.middle) == 3 and network.entry.stem[0].stride == (4, 4) and len(network.exit) == 4
+    kept = network.entry.block1.body[0].pointwise.weight - start.entry.block1.body[0].pointwise.weight
+    assert 0 < kept.abs().max() < 0.01  # begun with what it was given, and trained on
+
+
+def test_weights_from_before_the_networks_options_load_as_the_papers_shape(trained):
+    network, metadata = load_network(trained / "best.safetensors")
+    for name in ("middle_blocks", "stem_stride", "exit_convolutions"):
+        del metadata["recipe"][name]
+    old = trained / "old.safetensors"
+    old.write_bytes(pack_weights(network, metadata))
+    again, _ = load_network(old)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+
+
+def test_options_that_no_network_has_are_one_clear_line(trained):
+    network, metadata = load_network(trained / "best.safetensors")
+    lean = metadata["recipe"] | {"stem_stride": 4, "exit_convolutions": 1}
+    for change, message in (
+        ({"stem_stride": 3}, r"recipe\.stem_stride is 3, expected 2 or 4"),
+        ({"exit_convolutions": True}, r"recipe\.exit_convolutions is True, expected 1 or 2"),
+        ({"size": 80}, r"recipe\.size is 80, expected a multiple of 32, for heatmaps"),
+        ({}, r"of another shape than Xception's \('entry\.stem\.0\.weight'"),
+    ):
+        odd = trained / "odd.safetensors"
+        odd.write_bytes(pack_weights(network, metadata | {"recipe": lean | {"size": 64} | change}))
+        with pytest.raises(CourseError, match=message):
+            load_network(odd)
+
+
 def test_first_weights_of_another_shape_are_refused(trained, tmp_path):
     faces = read_imglab(trained.parent / "labels.xml")
     shallow = Xception(width=0.05, middle_blocks=7)

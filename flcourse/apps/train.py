@@ -25,7 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """What `flcourse train` takes."""
     add = parser.add_argument
     add("--data", type=Path, metavar="XML", help="training faces; default: iBUG's, where it lies in a data folder")
-    recipes = "course (default), finish (its last stretch, for --weights), few (for 3 to 100 faces) or original"
+    also = "further faces to train on, never held out, and their share of all, 0 to 1; may be repeated"
+    add("--also", nargs=2, action="append", default=[], metavar=("XML", "SHARE"), help=also)
+    recipes = "course (default), finish (its last stretch, for --weights), few (for 3 to 100 faces), detail or original"
     add("--recipe", default="course", help=recipes)
     add("--out", type=Path, metavar="DIR", help="default: runs/RECIPE")
     add("--resume", action="store_true", help="go on from DIR's last checkpoint")
@@ -51,6 +53,17 @@ def device_name(text: str) -> str:
     return text
 
 
+def shares(texts: list[str]) -> list[float]:
+    """The shares of `--also`. Raises `CourseError` where one is none, or where they leave nothing for `--data`."""
+    try:
+        found = [float(text) for text in texts]
+    except ValueError:
+        found = []
+    if len(found) != len(texts) or not all(share > 0 for share in found) or sum(found) >= 1:
+        raise CourseError(f"--also: shares {', '.join(texts)}, expected numbers above 0 that are below 1 together")
+    return found
+
+
 def run(args: argparse.Namespace) -> None:
     """Train a landmark network; draws its curves beside the checkpoints."""
     from flcourse.apps.calibrate import calibrate_weights
@@ -62,6 +75,7 @@ def run(args: argparse.Namespace) -> None:
     recipe = get_recipe(args.recipe)
     args.weights = args.weights or recipe.start
     xml = training_labels(args.data)
+    parts = shares([share for _, share in args.also])
     start = None
     if args.weights:
         start, recipe = first_weights(args, recipe)
@@ -75,6 +89,7 @@ def run(args: argparse.Namespace) -> None:
             f"{out}: holds a training already ({', '.join(there)}); go on with --resume, or give another --out"
         )
     faces = read_imglab(xml)
+    also = [(read_imglab(other), part) for (other, _), part in zip(args.also, parts, strict=True)]
 
     def on_epoch(history: list[dict]) -> None:
         save(training_curves(history), out / "curves.png")
@@ -92,6 +107,7 @@ def run(args: argparse.Namespace) -> None:
             recipe,
             out,
             start=start,
+            also=also,
             device=device,
             progress=shows_bars(),
             resume=args.resume,
@@ -117,7 +133,8 @@ def run(args: argparse.Namespace) -> None:
 def first_weights(args: argparse.Namespace, recipe: "Recipe") -> "tuple[Xception, Recipe]":
     """The network of `--weights`, and the recipe with its size and shape.
 
-    Raises `CourseError` that names the option where they fit neither the recipe nor what else was asked for.
+    A recipe whose stem or exit flow is leaner keeps its own: `train_landmarks` fits the weights to it. Raises
+    `CourseError` that names the option where they fit neither the recipe nor what else was asked for.
     """
     from flcourse.face.landmarker import shipped_weights
     from flcourse.training.checkpoints import load_network
@@ -148,4 +165,13 @@ def first_weights(args: argparse.Namespace, recipe: "Recipe") -> "tuple[Xception
         raise CourseError(
             f"--middle-blocks {args.middle_blocks}: {args.weights} has {blocks}; give --middle-blocks {blocks} or fewer"
         )
-    return network, replace(recipe, size=theirs["size"], width=theirs["width"], middle_blocks=blocks)
+    defaults = {"stem_stride": 2, "exit_convolutions": 2}  # likewise
+    shape = {name: theirs.get(name, value) for name, value in defaults.items()}
+    if recipe.stem_stride > shape["stem_stride"] or recipe.exit_convolutions < shape["exit_convolutions"]:
+        if args.middle_blocks is None and blocks < recipe.middle_blocks:
+            raise CourseError(
+                f"--recipe {args.recipe}: {args.weights} has {blocks} middle blocks, "
+                f"expected {recipe.middle_blocks} or more"
+            )
+        return network, replace(recipe, width=theirs["width"])
+    return network, replace(recipe, size=theirs["size"], width=theirs["width"], middle_blocks=blocks, **shape)

@@ -19,6 +19,8 @@ from flcourse.files import atomic_write
 from flcourse.metadata import check_metadata, parse_metadata
 from flcourse.training.nets import Xception
 
+NETWORK_OPTIONS = ("middle_blocks", "stem_stride", "exit_convolutions")  # of `Xception`, as recipes name them
+
 
 def pack_weights(model: nn.Module, metadata: dict, half: bool = False) -> bytes:
     """A network's weights as a safetensors file, `metadata` as JSON in its header; `half` stores them in float16."""
@@ -189,8 +191,9 @@ def load_network(path: str | os.PathLike) -> tuple[Xception, dict]:
 
 def _network(recipe: dict) -> Xception:
     """The network that a checked recipe describes."""
-    # Weights from before `middle_blocks` could be chosen do not say it.
-    return Xception(width=recipe["width"], head=recipe["head"], middle_blocks=recipe.get("middle_blocks", 8))
+    # Weights from before these could be chosen do not say them: then the network's defaults hold.
+    options = {name: recipe[name] for name in NETWORK_OPTIONS if name in recipe}
+    return Xception(width=recipe["width"], head=recipe["head"], **options)
 
 
 def _check_shapes(path: Path, metadata: dict, shapes: dict[str, tuple[int, ...]]) -> None:

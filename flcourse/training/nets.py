@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from flcourse.metadata import HEADS
+from flcourse.metadata import EXIT_CONVOLUTIONS, HEADS, STEM_STRIDES
 from flcourse.metrics import ACCEPT
 from flcourse.points import N_POINTS
 
@@ -157,14 +157,20 @@ def scaled(channels: int, width: float) -> int:
 
 
 class EntryFlow(nn.Module):
-    """Two plain convolutions and three pooling blocks: (N, in, 299, 299) -> (N, 728, 19, 19), stride 16."""
+    """Two plain convolutions and three pooling blocks: (N, in, 299, 299) -> (N, 728, 19, 19), stride 16.
 
-    def __init__(self, in_channels: int, width: float) -> None:
+    `stem_stride=4` makes the first convolution one of 6x6 pixels in steps of four: twice the pixels in each direction
+    at the cost of half as many, for what is too fine for 3x3 pixels in steps of two, such as a slit between eyelids.
+    """
+
+    def __init__(self, in_channels: int, width: float, stem_stride: int = 2) -> None:
         super().__init__()
         c32, c64, c128, c256, c728 = (scaled(c, width) for c in (32, 64, 128, 256, 728))
         # The paper's stem has no padding; with it every size is halved exactly, and maps line up with the image.
         self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, c32, 3, stride=2, padding=1, bias=False),  # (N, 32, 150, 150)
+            nn.Conv2d(
+                in_channels, c32, 3 * stem_stride // 2, stride=stem_stride, padding=stem_stride // 2, bias=False
+            ),  # (N, 32, 150, 150)
             nn.BatchNorm2d(c32),
             nn.ReLU(),
             nn.Conv2d(c32, c64, 3, padding=1, bias=False),  # (N, 64, 150, 150)
@@ -189,23 +195,22 @@ class MiddleFlow(nn.Sequential):
         super().__init__(*(Block(c728, c728, c728, c728) for _ in range(blocks)))
 
 
+EXIT_CHANNELS = (1024, 1536, 2048)  # at full width: of the exit flow's block and of its wide convolutions
+
+
 class ExitFlow(nn.Sequential):
     """The last residual block and two wide separable convolutions: (N, 728, 19, 19) -> (N, 2048, 10, 10).
 
     `stride=1` leaves the pooling out and the maps at 19 x 19, for a head that needs to know where things are.
+    `wide=1` leaves the last convolution out, which with what follows it is a fifth of a small network's time.
     """
 
-    def __init__(self, width: float, stride: int = 2) -> None:
-        c728, c1024, c1536, c2048 = (scaled(c, width) for c in (728, 1024, 1536, 2048))
-        super().__init__(
-            Block(c728, c728, c1024, stride=stride),
-            SeparableConv2d(c1024, c1536),
-            nn.BatchNorm2d(c1536),
-            nn.ReLU(),
-            SeparableConv2d(c1536, c2048),
-            nn.BatchNorm2d(c2048),
-            nn.ReLU(),
-        )
+    def __init__(self, width: float, stride: int = 2, wide: int = 2) -> None:
+        c728, *channels = (scaled(c, width) for c in (728, *EXIT_CHANNELS[: 1 + wide]))
+        layers: list[nn.Module] = [Block(c728, c728, channels[0], stride=stride)]
+        for inner, outer in pairwise(channels):
+            layers += [SeparableConv2d(inner, outer), nn.BatchNorm2d(outer), nn.ReLU()]
+        super().__init__(*layers)
 
 
 class Landmarks(NamedTuple):
@@ -315,17 +320,32 @@ class Xception(nn.Module):
 
     `width` multiplies every layer's channels. `head="regression"` pools and applies a linear layer, as the original
     project does; `head="heatmap"` keeps the exit flow at stride 16 and takes the soft-argmax of 68 maps at stride 8.
+    `middle_blocks`, `stem_stride` (2 or 4; with 4 every stride is doubled) and `exit_convolutions` (1 or 2) trade
+    accuracy for time; their defaults are the paper's.
     """
 
-    def __init__(self, in_channels: int = 1, width: float = 1.0, head: str = "heatmap", middle_blocks: int = 8) -> None:
+    def __init__(
+        self,
+        in_channels: int = 1,
+        width: float = 1.0,
+        head: str = "heatmap",
+        middle_blocks: int = 8,
+        stem_stride: int = 2,
+        exit_convolutions: int = 2,
+    ) -> None:
         super().__init__()
-        if head not in HEADS:
-            raise ValueError(f"head={head!r}, expected one of {', '.join(HEADS)}")
+        for name, value, known in (
+            ("head", head, HEADS),
+            ("stem_stride", stem_stride, STEM_STRIDES),
+            ("exit_convolutions", exit_convolutions, EXIT_CONVOLUTIONS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}={value!r}, expected one of {', '.join(map(str, known))}")
         self.width = width
-        self.entry = EntryFlow(in_channels, width)
+        self.entry = EntryFlow(in_channels, width, stem_stride)
         self.middle = MiddleFlow(width, middle_blocks)
-        self.exit = ExitFlow(width, stride=2 if head == "regression" else 1)
-        features = scaled(2048, width)
+        self.exit = ExitFlow(width, 2 if head == "regression" else 1, exit_convolutions)
+        features = scaled(EXIT_CHANNELS[exit_convolutions], width)
         self.head = RegressionHead(features) if head == "regression" else HeatmapHead(features, scaled(256, width))
 
     def forward(self, x: Tensor) -> Landmarks:
@@ -351,3 +371,29 @@ def with_middle_blocks(weights: dict[str, Tensor], blocks: int) -> dict[str, Ten
             name = f"{prefix}{kept.index(int(old))}.{rest}"
         new[name] = value
     return new
+
+
+def with_exit_convolutions(weights: dict[str, Tensor], network: Xception) -> dict[str, Tensor]:
+    """An `Xception`'s weights for `network`, whose exit flow lacks the last convolution where it does.
+
+    What read that convolution then begins with `network`'s own weights, and must be learned anew.
+    """
+    if len(network.exit) == 1 + 3 * (len(EXIT_CHANNELS) - 1) or not any(name.startswith("exit.4.") for name in weights):
+        return weights
+    own = network.state_dict()
+    anew = [name for name in ("head.up.0.weight", "head.linear.weight") if name in own]
+    rest = {name: value for name, value in weights.items() if not name.startswith(("exit.4.", "exit.5."))}
+    return rest | {name: own[name] for name in anew}
+
+
+def with_stem_stride(weights: dict[str, Tensor], stride: int) -> dict[str, Tensor]:
+    """An `Xception`'s weights with a first convolution in steps of `stride` instead of half as many.
+
+    Each of its weights is spread over 2 x 2 pixels, so that on a picture twice as large the network says what it said
+    on the picture averaged over 2 x 2 pixels; training then finds the finer detail. Unchanged where it has that stride.
+    """
+    first = "entry.stem.0.weight"
+    kernel = weights[first]
+    if kernel.shape[-1] == 3 * stride // 4:
+        return weights | {first: kernel.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3) / 4}
+    return weights
