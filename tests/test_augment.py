@@ -108,6 +108,15 @@ def test_photometric_changes_do_what_they_say():
     assert blurred < sharp
 
 
+def test_little_light_leaves_a_half_to_a_twelfth():
+    crop = data.astronaut()[50:162, 170:282]
+    for seed in range(10):
+        left = augment_crop(Augment(dark=1), crop, np.random.default_rng(seed)).mean() / crop.mean()
+        assert 0.07 < left < 0.52
+    usual = augment_crop(Augment(brightness=0.3), crop, np.random.default_rng(1))
+    assert (augment_crop(Augment(brightness=0.3, dark=1e-9), crop, np.random.default_rng(1)) == usual).all()
+
+
 def test_the_input_is_not_changed():
     crop = data.astronaut()[50:162, 170:282].copy()
     before = crop.copy()
