@@ -18,9 +18,9 @@ def result():
 def test_all_parts_have_rows(result):
     assert list(dict.fromkeys(row["part"] for row in result["rows"])) == list(PARTS)
     names = {row["name"] for row in result["rows"] if "median_ms" in row}
-    for name in ("haar, 640 x 480", "ONNX Runtime, 1 thread", "ONNX Runtime, int8, 1 thread", "PyTorch, 1 thread"):
+    for name in ("course, 640 x 480", "ONNX Runtime, 1 thread", "ONNX Runtime, int8, 1 thread", "PyTorch, 1 thread"):
         assert name in names
-    assert {"PyTorch, channels last, 1 thread", "tracking, haar", "tracking and drawing, haar"} < names
+    assert {"PyTorch, channels last, 1 thread", "tracking, course", "tracking and drawing, course"} < names
     assert json.loads(json.dumps(result)) == result and result["machine"]["cores"] >= 1
 
 

@@ -25,7 +25,7 @@ from flcourse.face.track import FaceTracker
 from flcourse.show.camera import BrowserCamera, play
 
 scene = next(film(lambda at: [Pose(x=0.4)], 1)).image  # what the camera sees
-tracker = FaceTracker(FaceLandmarker(detector="haar", threads=1))
+tracker = FaceTracker(FaceLandmarker(threads=1))
 pause = 0
 
 def find(image, at):

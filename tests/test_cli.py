@@ -44,10 +44,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-HAAR_NOTE = (
-    "Finding faces with OpenCV's Haar cascade, which misses more: the YuNet detector is not here "
-    "(FLCOURSE_OFFLINE is set); `flcourse data detectors` fetches it\n"
-)
 EYES = np.array([[202, 101], [247, 103]])  # the middles of the astronaut's eyes, read off the enlarged image
 
 
@@ -78,7 +74,9 @@ main({list(map(str, arguments))!r})
 
 def test_help_lists_every_command_and_is_quick():
     assert imported("--help") == set()
-    assert set(COMMANDS) == set("demo detect data train evaluate calibrate fit-boxes bench export webcam app".split())
+    assert set(COMMANDS) == set(
+        "demo detect data train train-detector evaluate calibrate fit-boxes bench export webcam app".split()
+    )
     assert re.findall(r"^    (\S+)", flcourse("--help").stdout, re.MULTILINE) == list(COMMANDS)
 
     def seconds(*command: str) -> float:
@@ -100,7 +98,7 @@ def test_help_of_a_command_imports_nothing_heavy(command):
 
 
 def test_detect_draws_and_tells(folder, tmp_path):
-    done = flcourse("detect", folder, "--out", tmp_path / "out", "--pts", "--detector", "haar")
+    done = flcourse("detect", folder, "--out", tmp_path / "out", "--pts")
     assert "astronaut.png: 1 face, confidence 0." in done.stdout and "zwei Köpfe.png: 2 faces" in done.stdout
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"astronaut_faces.png", "astronaut_face1.pts", "zwei Köpfe_faces.png", "zwei Köpfe_face2.pts"} <= names
@@ -111,7 +109,7 @@ def test_detect_draws_and_tells(folder, tmp_path):
 
 
 def test_detect_json_is_all_that_stdout_holds(folder, tmp_path):
-    done = flcourse("detect", folder / "astronaut.png", "--json", "--detector", "haar", cwd=tmp_path)
+    done = flcourse("detect", folder / "astronaut.png", "--json", cwd=tmp_path)
     (result,) = json.loads(done.stdout)
     (face,) = result["faces"]
     assert (result["width"], result["height"]) == (512, 512)
@@ -125,7 +123,7 @@ def test_detect_never_imports_torch(folder, tmp_path):
 
 
 def test_demo_finds_the_astronauts_points(tmp_path):
-    done = flcourse("demo", "--out", "images", "--detector", "haar", cwd=tmp_path)
+    done = flcourse("demo", "--out", "images", cwd=tmp_path)
     assert "1 face" in done.stdout and "ms a face" in done.stdout and "flcourse detect photo.jpg --json" in done.stdout
     (face,) = json.loads((tmp_path / "images" / "astronaut_faces.json").read_text())["faces"]
     assert_on_the_astronauts_face(np.array(face["points"]))
@@ -135,13 +133,13 @@ def test_demo_finds_the_astronauts_points(tmp_path):
 
 def test_an_image_without_faces_says_so(tmp_path):
     write_image(tmp_path / "brick.png", np.repeat(data.brick()[..., None], 3, axis=2))
-    done = flcourse("detect", tmp_path / "brick.png", "--out", tmp_path, "--detector", "haar")
+    done = flcourse("detect", tmp_path / "brick.png", "--out", tmp_path)
     assert "no face found" in done.stdout
 
 
 def test_one_bad_image_among_several_does_not_lose_the_others(folder, tmp_path):
     (tmp_path / "a.png").write_text("no image")
-    done = flcourse("detect", tmp_path / "a.png", folder / "astronaut.png", "--json", "--detector", "haar", code=2)
+    done = flcourse("detect", tmp_path / "a.png", folder / "astronaut.png", "--json", code=2)
     assert [len(result["faces"]) for result in json.loads(done.stdout)] == [1]
     assert "a.png: not an image" in done.stderr and "1 of 2 images could not be read" in done.stderr
 
@@ -161,7 +159,7 @@ def test_a_second_run_replaces_its_own_results_and_looks_at_none(tmp_path):
     (tmp_path / "._a.jpg").write_bytes(b"what macOS leaves on foreign disks")
     before = None
     for _ in range(2):
-        done = flcourse("detect", ".", "--out", ".", "--pts", "--detector", "haar", "--tta", 1, cwd=tmp_path, code=2)
+        done = flcourse("detect", ".", "--out", ".", "--pts", "--tta", 1, cwd=tmp_path, code=2)
         assert done.stdout.count("1 face") == 3 and "x_faces.png: not an image" in done.stderr
         assert "left out, hidden: ._a.jpg" in done.stderr and "1 of 4 images" in done.stderr
         names = {path.name for path in tmp_path.iterdir()}
@@ -179,7 +177,7 @@ def test_demo_passes_over_what_is_no_image_and_times_faces_only(folder, tmp_path
     for name, content in (("._IMG.jpg", "a Mac's"), ("bad.jpg", "no image")):
         (tmp_path / name).write_text(content)
     shutil.copy(folder / "zwei Köpfe.png", tmp_path)
-    done = flcourse("demo", tmp_path, "--out", tmp_path / "out", "--detector", "haar", code=2)
+    done = flcourse("demo", tmp_path, "--out", tmp_path / "out", code=2)
     assert "bad.jpg: not an image" in done.stderr and "1 of 3 images" in done.stderr
     taken = float(re.search(r"2 faces, confidence .*, (\d+) ms", done.stdout)[1])  # of the one image with faces
     assert float(re.search(r"2 faces, ([\d.]+) ms a face", done.stdout)[1]) == pytest.approx(taken / 2, abs=0.6)
@@ -189,7 +187,7 @@ def test_demo_passes_over_what_is_no_image_and_times_faces_only(folder, tmp_path
 @pytest.fixture(scope="module")
 def astronaut_xml(folder):
     """An annotated set of one real face: the points as the shipped network finds them, so its NME is almost 0."""
-    (result,) = json.loads(flcourse("detect", folder / "astronaut.png", "--json", "--detector", "haar").stdout)
+    (result,) = json.loads(flcourse("detect", folder / "astronaut.png", "--json").stdout)
     points = np.array(result["faces"][0]["points"])
     box = Box(**result["faces"][0]["box"])
     write_imglab(folder / "labels.xml", [Face(folder / "astronaut.png", "astronaut.png", box, points)])
@@ -220,13 +218,13 @@ def test_a_gallery_leaves_what_is_there(astronaut_xml, tmp_path):
 
 
 def test_evaluate_imports_torch_only_for_its_weights(astronaut_xml, tmp_path):
-    assert not {"torch", "sklearn"} & imported("evaluate", astronaut_xml, "--gallery", tmp_path, "--boxes", "haar")
+    assert not {"torch", "sklearn"} & imported("evaluate", astronaut_xml, "--gallery", tmp_path, "--boxes", "course")
     path = Path(weights.__file__).parent / "xception.safetensors"
     assert "torch" in imported("evaluate", astronaut_xml, "--weights", path)
 
 
 def test_evaluate_by_detector_and_tight_boxes(astronaut_xml):
-    for boxes, limit in (("haar", 0.5), ("tight", 5)):
+    for boxes, limit in (("course", 0.5), ("tight", 5)):
         figures = json.loads(flcourse("evaluate", astronaut_xml, "--json", "--boxes", boxes).stdout)
         assert figures["boxes"] == boxes and figures["missed"] == 0 and figures["nme"] < limit
     assert "NME" in flcourse("evaluate", astronaut_xml).stdout
@@ -245,15 +243,13 @@ def test_shipped_weights_are_the_same_in_onnx_and_safetensors(astronaut_xml):
 def test_export_makes_a_network_that_detect_takes(folder, tmp_path):
     path = Path(weights.__file__).parent / "xception.safetensors"
     flcourse("export", "--weights", path, "--onnx", tmp_path / "mine.onnx")
-    done = flcourse(
-        "detect", folder / "astronaut.png", "--json", "--weights", tmp_path / "mine.onnx", "--detector", "haar"
-    )
+    done = flcourse("detect", folder / "astronaut.png", "--json", "--weights", tmp_path / "mine.onnx")
     assert_on_the_astronauts_face(np.array(json.loads(done.stdout)[0]["faces"][0]["points"]))
 
 
 def test_fit_boxes_prints_a_table(astronaut_xml):
-    done = flcourse("fit-boxes", astronaut_xml, "--sources", "haar", "tight")
-    assert '"haar": BoxMap(scale=' in done.stdout and "'missed': 0" in done.stdout
+    done = flcourse("fit-boxes", astronaut_xml, "--sources", "course", "haar", "tight")
+    assert '"course": BoxMap(scale=' in done.stdout and "'missed': 0" in done.stdout
 
 
 def test_bad_input_is_one_line_and_exit_code_2(folder, astronaut_xml, tmp_path, monkeypatch, capsys):
@@ -299,8 +295,8 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, astronaut_xml, tmp_path, 
             ["train", "--data", xml, "--size", "100"],
             "size=100, expected at least 32 and, for heatmaps, a multiple of 16",
         ),
-        (["detect", tmp_path / "gone.jpg", "--detector", "haar"], "gone.jpg: No such file"),
-        (["detect", tmp_path / "text.png", "--detector", "haar"], "text.png: not an image"),
+        (["detect", tmp_path / "gone.jpg"], "gone.jpg: No such file"),
+        (["detect", tmp_path / "text.png"], "text.png: not an image"),
         (["detect", png, "--weights", "nobody"], "nobody: neither shipped weights (drawn, xception) nor an .onnx file"),
         (["export", "--weights", tmp_path / "gone.pt", "--onnx", tmp_path / "x.onnx"], "gone.pt: No such file"),
         (["export", "--weights", tmp_path / "gone.pt"], "nothing to write"),
@@ -358,7 +354,7 @@ def test_json_is_strict():
 
 def test_names_reach_the_terminal_escaped(capsys):
     with pytest.raises(SystemExit):
-        main(["detect", "--detector", "haar", "evil\x1b[2J\u202egnp.jpg\r\nflcourse: all well"])
+        main(["detect", "evil\x1b[2J\u202egnp.jpg\r\nflcourse: all well"])
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and r"evil\x1b[2J\u202egnp.jpg\r\nflcourse: all well: No such file" in told
     with pytest.raises(SystemExit):
@@ -373,10 +369,10 @@ def test_nothing_is_lost_where_the_code_page_lacks_letters(folder, tmp_path):
     """Windows with redirected output: no arrow, no umlaut in ASCII; every command is the same there."""
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     command = [sys.executable, "-m", "flcourse", "detect", str(folder), "--out", str(tmp_path / "größe →")]
-    done = subprocess.run([*command, "--detector", "haar", "--tta", "1"], capture_output=True, env=environment)
+    done = subprocess.run([*command, "--tta", "1"], capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(b"face") >= 4 and b"zwei K?pfe.png: 2 faces" in done.stdout
-    bad = [*command[:3], "detect", "größe →.jpg", "--detector", "haar"]
+    bad = [*command[:3], "detect", "größe →.jpg"]
     done = subprocess.run(bad, capture_output=True, env=environment)
     assert done.returncode == 2 and done.stderr.count(b"\n") == 1 and b"gr??e ?.jpg: No such file" in done.stderr
 
@@ -390,7 +386,7 @@ def test_a_reader_that_goes_away_is_no_error(folder, arguments):
     os.close(reading)
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=300)
     os.close(writing)
-    told = [line for line in done.stderr.decode().splitlines() if "labels.xml" not in line and line not in HAAR_NOTE]
+    told = [line for line in done.stderr.decode().splitlines() if "labels.xml" not in line]
     assert (done.returncode, told) == (141, [])
 
 
@@ -400,7 +396,7 @@ def test_a_full_disk_under_standard_output_is_one_line(folder, tmp_path, argumen
     command = [sys.executable, "-m", "flcourse", *(str(folder) if word == "FOLDER" else word for word in arguments)]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=300, cwd=tmp_path)
-    told = [line for line in done.stderr.decode().splitlines() if "labels.xml" not in line and line not in HAAR_NOTE]
+    told = [line for line in done.stderr.decode().splitlines() if "labels.xml" not in line]
     assert (done.returncode, told) == (2, ["flcourse: standard output: No space left on device"])
 
 

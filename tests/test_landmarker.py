@@ -14,7 +14,7 @@ from toys import template
 
 from flcourse.apps.results import find, json_text, sentence
 from flcourse.errors import CourseError
-from flcourse.face.detect import Detection
+from flcourse.face.detections import Detection
 from flcourse.face.draw import draw_faces
 from flcourse.face.landmarker import FaceLandmarker, OnnxNetwork, shipped_weights
 from flcourse.metrics import ACCEPT

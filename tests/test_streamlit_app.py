@@ -72,12 +72,12 @@ def no_models(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("there", "expected"),
     [
-        ([], ["haar"]),
-        ([YUNET], ["yunet", "haar"]),
-        ([SSD_WEIGHTS, SSD_NET], ["ssd", "haar"]),
-        ([SSD8_WEIGHTS, SSD8_NET, YUNET], ["ssd", "yunet", "haar"]),
-        ([SSD_WEIGHTS, SSD8_WEIGHTS, SSD8_NET], ["haar"]),  # open_detector would fetch the missing one
-        ([SSD8_WEIGHTS, SSD_NET], ["haar"]),
+        ([], ["course", "haar"]),
+        ([YUNET], ["course", "yunet", "haar"]),
+        ([SSD_WEIGHTS, SSD_NET], ["course", "ssd", "haar"]),
+        ([SSD8_WEIGHTS, SSD8_NET, YUNET], ["course", "ssd", "yunet", "haar"]),
+        ([SSD_WEIGHTS, SSD8_WEIGHTS, SSD8_NET], ["course", "haar"]),  # open_detector would fetch the missing one
+        ([SSD8_WEIGHTS, SSD_NET], ["course", "haar"]),
     ],
 )
 def test_only_detectors_whose_files_are_here_are_offered(no_models, there, expected):
@@ -164,7 +164,7 @@ def found(app):
 
 def test_an_upload_gives_the_landmarkers_points(app):
     upload(app, astronaut=encoded(data.astronaut()))
-    [face] = FaceLandmarker(detector="haar")(data.astronaut())
+    [face] = FaceLandmarker()(data.astronaut())
     [ours] = found(app).faces
     assert np.abs(ours.points - face.points).max() < 0.05
     figures = {metric.label: metric.value for metric in app.metric}
@@ -228,7 +228,7 @@ def test_the_formats_are_one_list(app):
 
 
 def test_other_detectors_and_how_to_get_them_are_named(app):
-    assert app.sidebar.radio[0].options == ["Haar cascade"]
+    assert app.sidebar.radio[0].options == ["The course's", "Haar cascade"]
     assert "SSD (res10) and YuNet" in app.sidebar.caption[0].value
     assert app.sidebar.code[0].value == "flcourse data detectors"
 
@@ -236,6 +236,7 @@ def test_other_detectors_and_how_to_get_them_are_named(app):
 def test_a_damaged_detector_is_one_message(no_models):
     (no_models / YUNET.name).write_bytes(b"half a download")
     app = AppTest.from_function(script, default_timeout=60).run()
+    app.sidebar.radio[0].set_value("yunet").run()
     assert (
         not app.exception
         and "damaged" in app.error[0].value

@@ -24,10 +24,12 @@ import flcourse
 import flcourse.face
 from flcourse.data import videos
 from flcourse.errors import CourseError
-from flcourse.face import detect
+from flcourse.face import opencv_detectors
 from flcourse.face.behaviour import AttentionMeter, Blinks, ExpressionMeter
-from flcourse.face.detect import Detector, Lent, open_detector
+from flcourse.face.detect import DETECTORS, open_detector
+from flcourse.face.detections import Detector
 from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks, Network
+from flcourse.face.opencv_detectors import Lent
 from flcourse.face.smooth import FaceSmoother, OneEuro
 from flcourse.face.track import FaceTracker
 from flcourse.files import cpu_count
@@ -35,7 +37,7 @@ from flcourse.files import cpu_count
 THREADS, IMAGES = 4, 40
 
 
-@pytest.fixture(params=["haar", "yunet", "ssd"], scope="module")
+@pytest.fixture(params=DETECTORS, scope="module")
 def detector(request) -> Detector:
     if not have(request.param):
         pytest.skip(f"{request.param}: its model files are not in data/models (flcourse data detectors)")
@@ -136,7 +138,7 @@ def busy():
 
 def test_two_at_once_twice_in_a_row_on_a_busy_machine(images, two_videos, busy):
     """Whatever the order in which threads get their turns; and what was used once is as good as new."""
-    landmarker = FaceLandmarker(detector="haar", tta=1)
+    landmarker = FaceLandmarker(tta=1)
     trackers = [FaceTracker(landmarker) for _ in two_videos]
 
     def work(number: int) -> list:
@@ -169,7 +171,7 @@ def test_copies_of_a_landmarker_give_the_same(detector, again):
 def test_a_pickled_landmarker_is_small_and_finds_its_file_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "netz 顔.onnx").write_bytes(network_bytes())
-    kept = pickle.dumps(FaceLandmarker("netz 顔.onnx", detector="haar"))
+    kept = pickle.dumps(FaceLandmarker("netz 顔.onnx"))
     assert len(kept) < 2000
     monkeypatch.chdir(os.sep)
     assert pickle.loads(kept).size == 64
@@ -182,7 +184,7 @@ def test_a_pickled_landmarker_is_small_and_finds_its_file_from_elsewhere(tmp_pat
 def test_other_processes_give_the_same(way):
     if way not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {way} on this system")
-    landmarker = FaceLandmarker(detector="haar", tta=1)
+    landmarker = FaceLandmarker(tta=1)
     wanted = answers(landmarker)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(way)) as pool:
         for found in pool.map(answers, [landmarker] * 2, timeout=120):
@@ -190,7 +192,7 @@ def test_other_processes_give_the_same(way):
 
 
 def test_lent_objects_are_as_many_as_are_in_use_and_none_is_used_after_an_error(monkeypatch):
-    monkeypatch.setattr(detect, "cpu_count", lambda: 3)
+    monkeypatch.setattr(opencv_detectors, "cpu_count", lambda: 3)
     made = []
 
     def make() -> list:

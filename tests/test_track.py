@@ -12,7 +12,7 @@ from toys import template
 
 from flcourse.data import videos
 from flcourse.data.videos import ASTRONAUT_FACE, Pose, film
-from flcourse.face.detect import Detection
+from flcourse.face.detections import Detection
 from flcourse.face.landmarker import FaceLandmarker
 from flcourse.face.smooth import FaceSmoother, OneEuro
 from flcourse.face.track import FaceTracker, TrackedFace
@@ -23,7 +23,7 @@ SMALL = (320, 240)
 
 @pytest.fixture(scope="module")
 def landmarker():
-    return FaceLandmarker(detector="haar", threads=1)
+    return FaceLandmarker(threads=1)
 
 
 def follow(landmarker: FaceLandmarker, frames: list, **options) -> list[list[TrackedFace]]:

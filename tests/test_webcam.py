@@ -63,7 +63,7 @@ def eyes_of(row: dict) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def landmarker():
-    return FaceLandmarker(detector="haar", threads=1)
+    return FaceLandmarker(threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_a_video_becomes_an_annotated_video_and_points(moving, tmp_path, capsys)
     folder.mkdir()
     write_video(folder / "in.mp4", [frame.image for frame in moving])
     out = folder / "new" / "out.mp4"
-    main(["webcam", "--source", str(folder / "in.mp4"), "--no-window", "--out", str(out), "--detector", "haar"])
+    main(["webcam", "--source", str(folder / "in.mp4"), "--no-window", "--out", str(out)])
     assert f"wrote 12 frames to {out}" in capsys.readouterr().out
     assert sorted(path.name for path in out.parent.iterdir()) == ["out.csv", "out.mp4"]  # nothing temporary is left
     rows = read_csv(out.with_suffix(".csv"))
@@ -189,7 +189,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(moving, tmp_path, name, limit):
 def test_bad_input_is_one_clear_line(moving, tmp_path, monkeypatch, capsys):
     def check(message: str, *arguments: object) -> None:
         with pytest.raises(SystemExit) as caught:
-            main(["webcam", "--detector", "haar", *map(str, arguments)])
+            main(["webcam", *map(str, arguments)])
         told = capsys.readouterr().err
         assert caught.value.code == 2 and told.count("\n") == 1 and message in told, told
 
@@ -252,7 +252,7 @@ class Window:
     def __init__(self, screen, folder, *arguments):
         self.environment = os.environ | {"DISPLAY": screen, "PYTHONUNBUFFERED": "1"}
         self.environment.pop("WAYLAND_DISPLAY", None)
-        command = [sys.executable, "-m", "flcourse", "webcam", "--detector", "haar", *map(str, arguments)]
+        command = [sys.executable, "-m", "flcourse", "webcam", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, cwd=folder, env=self.environment, **pipes)
         self.folder = folder

@@ -148,7 +148,7 @@ def detectors(seconds: float) -> list[dict]:
     """Each detector on an image with one face."""
     image = video()[0]
     found, missing = {}, []
-    for name in ("haar", "yunet", "ssd"):
+    for name in ("course", "yunet", "ssd", "haar"):
         try:
             found[f"{name}, {FRAME[0]} x {FRAME[1]}"] = partial(open_detector(name), image)
         except CourseError:
@@ -206,7 +206,7 @@ def one_thread() -> Iterator[None]:
 def live(full: Path, seconds: float) -> list[dict]:
     """The whole loop on a video: detection in its thread, crop, network, smoothing, and drawing."""
     rows = []
-    for name in ("yunet", "haar"):
+    for name in ("course", "yunet"):
         try:
             landmarker = FaceLandmarker(full, detector=name)
         except CourseError:

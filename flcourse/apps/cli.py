@@ -22,6 +22,7 @@ COMMANDS = {  # name -> what it does; its module has the same name, with _ for -
     "webcam": "Find 68 points on the faces of a camera or a video, live",
     "data": "Fetch or draw data, with progress and checks",
     "train": "Train a landmark network on imglab XML (iBUG 300-W, or faces of your own)",
+    "train-detector": "Train the face detector on scenes composed of the faces of imglab XML and of things",
     "evaluate": "Measure a network on the annotated faces of imglab XML",
     "calibrate": "Fit a trained network's confidence: the chance that its points are right",
     "fit-boxes": "Fit the map from detectors' boxes to the XML's on training faces",

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from flcourse.apps.options import add_description, add_tta
+from flcourse.apps.options import DETECTORS, add_description, add_tta
 from flcourse.apps.terminal import say, shows_bars, strict_json
 
-BOXES = ("file", "tight", "yunet", "ssd", "haar")
+BOXES = ("file", "tight", *DETECTORS)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("xml", type=Path, metavar="XML")
     parser.add_argument("--weights", metavar="W", help="a shipped name, .onnx, .safetensors or last.pt")
-    boxes = "file (default), tight (around the true points), yunet, ssd or haar"
+    boxes = "file (default), tight (around the true points), course, drawn, yunet, ssd or haar"
     parser.add_argument(
         "--boxes", choices=BOXES, default="file", metavar="NAME", help=f"where the crops come from: {boxes}"
     )

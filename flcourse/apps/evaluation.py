@@ -12,13 +12,14 @@ from flcourse import metrics
 from flcourse.apps.outputs import OutputFolder
 from flcourse.data.imglab import Face, read_face_image, read_imglab
 from flcourse.errors import CourseError
-from flcourse.face.detect import Detector, best_match, fit_box_map, open_detector
+from flcourse.face.detect import DETECTORS, open_detector
+from flcourse.face.detections import Detector, best_match, fit_box_map
 from flcourse.face.draw import close_up
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks, Network, OnnxNetwork
 from flcourse.images import encode_image
 from flcourse.points import Box, BoxMap, face_box, tight_box
 
-BOX_SOURCES = ("file", "tight", "yunet", "ssd", "haar")
+BOX_SOURCES = ("file", "tight", *DETECTORS)
 
 
 def open_network(weights: str | None) -> Network:
@@ -133,7 +134,7 @@ def _tile(face: Face, found: FaceLandmarks, error: float, size: int = 240) -> np
 
 
 def fit_boxes(xml: Path, sources: Sequence[str], progress: bool = True) -> dict[str, tuple[BoxMap, dict]]:
-    """Fit the map from each source's boxes to the file's on annotated faces; see `face.detect.fit_box_map`.
+    """Fit the map from each source's boxes to the file's on annotated faces; see `face.detections.fit_box_map`.
 
     Returns for each source the map and how well it does: faces, missed, and the spread that is left, as standard
     deviations of the centre (x, y, in parts of the file box's side) and of the log of the side.

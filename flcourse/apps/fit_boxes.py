@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
+from flcourse.apps.options import DETECTORS
 from flcourse.apps.terminal import shows_bars
 
-SOURCES = ("tight", "yunet", "ssd", "haar")
+SOURCES = ("tight", *DETECTORS)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,8 @@ from flcourse.apps.app import UPLOAD_MB
 from flcourse.apps.outputs import unique_stems
 from flcourse.apps.results import Found, find, json_text, pts_text
 from flcourse.errors import CourseError
-from flcourse.face.detect import Detector, open_detector
+from flcourse.face.detect import open_detector
+from flcourse.face.detections import Detector
 from flcourse.face.detector_files import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET, ModelFile
 from flcourse.face.draw import close_up, draw_faces
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks
@@ -40,21 +41,22 @@ MOUTH_OPEN = 0.2  # of the meter; parted lips measure less
 TURNED = 20  # degrees; below, the image's unknown lens and the network's own errors decide
 ENLARGED = 4  # times, of the crop's pixels, so that they can be seen
 DETECTORS = {  # the page's order of preference -> its name in words, what to know about it
+    "course": ("The course's", "Its own small network, at every scale of the image: finds the smallest faces, too."),
     "ssd": ("SSD (res10)", "A neural network on 300 × 300 px: steady on large faces, misses small ones."),
-    "yunet": ("YuNet", "A small, quick neural network: finds the smallest faces, too."),
+    "yunet": ("YuNet", "A small neural network of Wu, Peng and Yu's, on 640 px."),
     "haar": ("Haar cascade", "From 2001, comes with OpenCV: upright, frontal faces only."),
 }
 
 
 def detectors_here() -> list[str]:
-    """The detectors whose files are on this machine, in the page's order; Haar's comes with OpenCV."""
+    """The detectors whose files are on this machine, in the page's order; two come with the packages."""
 
     def here(*files: ModelFile) -> bool:
         return all(find_file(f"models/{file.name}") for file in files)
 
     # As `open_detector` chooses between the SSD's two networks: what it would have to download does not count as here.
     ssd = here(SSD_WEIGHTS, SSD_NET) or (not here(SSD_WEIGHTS) and here(SSD8_WEIGHTS, SSD8_NET))
-    there = {"ssd": ssd, "yunet": here(YUNET), "haar": True}
+    there = {"course": True, "ssd": ssd, "yunet": here(YUNET), "haar": True}
     return [name for name in DETECTORS if there[name]]
 
 

@@ -156,12 +156,12 @@ def _frame(camera: Camera, seen: np.ndarray, size: int, rng: np.random.Generator
     return replace(camera, scale=scale, shift=tuple(shift)), seen * scale + shift, box
 
 
-_WALLS, _WALL_SIZE = 64, 256
+WALLS, _WALL_SIZE = 64, 256
 
 
 @cache
-def _wall(number: int) -> np.ndarray:
-    """One of `_WALLS` backgrounds (_WALL_SIZE, _WALL_SIZE, 3) uint8, the same in any run, made when first needed."""
+def wall_image(number: int) -> np.ndarray:
+    """One of `WALLS` backgrounds (_WALL_SIZE, _WALL_SIZE, 3) uint8, the same in any run, made when first needed."""
     image = _painted_wall(_WALL_SIZE, np.random.default_rng((number, 4)))
     return cv2.convertScaleAbs(image, alpha=255)
 
@@ -171,7 +171,7 @@ def _background(size: int, rng: np.random.Generator) -> np.ndarray:
 
     To make every background from nothing would take a tenth of the time of a face.
     """
-    wall, side = _wall(int(rng.integers(_WALLS))), int(rng.integers(_WALL_SIZE // 2, _WALL_SIZE + 1))
+    wall, side = wall_image(int(rng.integers(WALLS))), int(rng.integers(_WALL_SIZE // 2, _WALL_SIZE + 1))
     left, top = rng.integers(0, _WALL_SIZE - side + 1, 2)
     cut = wall[top : top + side, left : left + side]
     kind = int(rng.integers(8))

@@ -292,6 +292,16 @@ def fingerprint(faces: Sequence[Face]) -> dict:
     return {"faces": len(faces), "names": hashlib.sha256(names.encode()).hexdigest()}
 
 
+def hold_out(faces: Sequence[Face], count: int) -> tuple[list[Face], list[Face]]:
+    """Split into (the others, the faces of `count` images), chosen by the images' names alone: for tests.
+
+    For sets with one image of each person, such as LFW here, these are as many people.
+    """
+    files = sorted({face.file for face in faces}, key=lambda file: _lot(f"test:{file}"))
+    held = set(files[:count])
+    return [f for f in faces if f.file not in held], [f for f in faces if f.file in held]
+
+
 def _lot(text: str) -> float:
     """A number in [0, 1) drawn from a text: the same on every machine and run."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64

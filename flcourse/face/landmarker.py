@@ -11,7 +11,8 @@ import numpy as np
 
 import flcourse.weights
 from flcourse.errors import CourseError
-from flcourse.face.detect import Detector, open_detector
+from flcourse.face.detect import open_detector
+from flcourse.face.detections import Detector
 from flcourse.face.session import default_threads, open_session
 from flcourse.images import as_rgb, to_input, warp
 from flcourse.metadata import SIDES, parse_metadata
@@ -48,8 +49,9 @@ class FaceLandmarks:
 
 
 def shipped_weights() -> dict[str, Path]:
-    """The networks that come with the package: name -> ONNX file."""
-    return {path.stem: path for path in sorted(Path(flcourse.weights.__file__).parent.glob("*.onnx"))}
+    """The landmark networks that come with the package: name -> ONNX file."""
+    folder = Path(flcourse.weights.__file__).parent
+    return {path.stem: path for path in sorted(folder.glob("*.onnx")) if not path.stem.startswith("detector")}
 
 
 class HeldOut(NamedTuple):

@@ -178,7 +178,7 @@ def load_network(path: str | os.PathLike) -> tuple[Xception, dict]:
             raise CourseError(f"{path}: holds weights that are no tensors; not loaded")
         _check_shapes(path, metadata, {name: tuple(tensor.shape) for name, tensor in state.items()})
     else:
-        metadata, state = _read_safetensors(path)
+        metadata, state = read_safetensors(path, _check_shapes)
     network = _network(metadata["recipe"])
     try:
         network.load_state_dict(state)  # copies into float32
@@ -211,13 +211,19 @@ def _check_shapes(path: Path, metadata: dict, shapes: dict[str, tuple[int, ...]]
             )
 
 
-def _read_safetensors(path: Path) -> tuple[dict, dict[str, Tensor]]:
+def read_safetensors(
+    path: Path, check: Callable[[Path, dict, dict[str, tuple[int, ...]]], None]
+) -> tuple[dict, dict[str, Tensor]]:
+    """The metadata and weights of a safetensors file, read once `check(path, metadata, shapes)` has not raised.
+
+    Raises `CourseError` where the file is missing or damaged, and what `check` raises.
+    """
     if not path.is_file():
         raise CourseError(f"{path}: no such file, expected weights (.safetensors, .pt or .onnx)")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = parse_metadata((file.metadata() or {}).get("flcourse", "{}"), path)
-            _check_shapes(path, metadata, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})
+            check(path, metadata, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})
             return metadata, {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:
         raise CourseError(f"{path}: truncated, or not a safetensors file; not loaded") from error

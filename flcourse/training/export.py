@@ -78,7 +78,7 @@ def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = Fals
         assert program is not None, "with dynamo there is one"
         program.save(raw)
         model = onnx.load(raw)
-    _strip(model)
+    strip(model)
     if half:
         _store_half(model)
     model.metadata_props.add(key="flcourse", value=json.dumps(metadata))
@@ -86,7 +86,7 @@ def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = Fals
     atomic_write(path, model.SerializeToString())
 
 
-def _strip(model: onnx.ModelProto) -> None:
+def strip(model: onnx.ModelProto) -> None:
     """Remove what the exporter notes of the Python code behind every node, with the paths of this machine."""
     del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
     for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
@@ -136,7 +136,7 @@ def quantize_onnx(path: Path, crops: np.ndarray, out: Path) -> None:
         )
         model = onnx.load(small)
     metadata = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
-    _strip(model)
+    strip(model)
     onnx.helper.set_model_props(model, metadata)
     atomic_write(out, model.SerializeToString())
 

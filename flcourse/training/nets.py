@@ -115,12 +115,15 @@ class ResidualCNN(nn.Sequential):
 class SeparableConv2d(nn.Sequential):
     """A 3x3 convolution in two steps: one 3x3 filter for each channel, then 1x1 across channels.
 
-    (N, in, H, W) -> (N, out, H, W). It has 9 in + in out weights where a dense 3x3 convolution has 9 in out.
+    (N, in, H, W) -> (N, out, H / stride, W / stride). It has 9 in + in out weights where a dense 3x3 convolution has
+    9 in out.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False)
+        self.depthwise = nn.Conv2d(
+            in_channels, in_channels, 3, stride=stride, padding=1, groups=in_channels, bias=False
+        )
         self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
 
