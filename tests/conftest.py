@@ -16,7 +16,7 @@ hypothesis.settings.load_profile("flcourse")
 
 # Trainings, measurements of speed, exports, many programs started, set-ups: what course.py test --fast leaves out.
 SLOW = {"bench", "calibration", "course", "export", "loop", "recipes", "show_training", "streamlit_app", "threads"}
-SLOW |= {"cli", "fuzz", "kills", "network_files", "tools", "webcam", "wheel"}
+SLOW |= {"cli", "fuzz", "kills", "network_files", "tools", "train_detector", "webcam", "wheel"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

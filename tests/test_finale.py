@@ -11,6 +11,8 @@ from playwright.sync_api import expect
 
 from flcourse.data.videos import Pose, film
 
+pytestmark = pytest.mark.browser
+
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "06_live_landmarks.ipynb"
 LONG = 90_000  # ms: the camera's images are much work for a busy machine
 

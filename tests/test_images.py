@@ -147,7 +147,7 @@ def test_digit_just_fits_and_its_mass_is_in_the_middle(points):
         assert abs(mass - 13.5) <= 0.55 or low <= 1 or high >= 26
 
 
-@given(strokes, st.integers(-30, 60), st.integers(-30, 60))
+@given(strokes, st.integers(-28, 60), st.integers(-28, 60))  # farther, and the pad cuts the stroke's soft rim off
 def test_where_a_digit_was_drawn_does_not_matter(points, dx, dy):
     assert (centre_digit(drawn(points, shift=(dx, dy))) == centre_digit(drawn(points))).all()
 

@@ -171,7 +171,7 @@ def test_a_track_ends_when_the_network_no_longer_believes_in_it(toy):
 def test_detection_runs_twice_a_second_and_not_oftener_while_all_is_well(toy):
     toy.detector.faces = [HERE]
     with FaceTracker(toy) as tracker:
-        for number in range(61):
+        for number in range(67):  # to 2.2 s, when the detection of 2 s has been waited for
             assert len(tracker(frame(250), number / 30)) == 1
         assert toy.detector.calls == 5  # at 0, 0.5, 1, 1.5 and 2 s
         toy.detector.faces = []

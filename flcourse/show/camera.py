@@ -83,8 +83,8 @@ class BrowserCamera(LastFrame, Noted, anywidget.AnyWidget):
         open_overlay: Callable[[str], Overlay] = open_overlay,
         **traits,
     ) -> None:
+        self.session = ""  # of the view in a browser whose camera is on; first, as what fails below is closed, too
         self._loop = LiveLoop(find, overlays, open_overlay)
-        self.session = ""  # of the view in a browser whose camera is on
         super().__init__(overlay=traits.pop("overlay", self._loop.name), **traits)
         self.set_trait("overlays", self._loop.overlays)
         self.on_msg(self._receive)

@@ -219,6 +219,8 @@ SETTINGS = {
     "blur": Setting("blur: chance", 1, 0.05, 0.2),
     "noise": Setting("noise: up to, of 255 grey levels", 40, 1, 6),
     "occlusion": Setting("covered by a patch: chance", 1, 0.05, 0.2),
+    "shut_eyes": Setting("eyes closed: chance", 1, 0.05, 0.0),
+    "dark": Setting("little light: chance", 1, 0.05, 0.0),
 }
 SEEDS = 100  # throws of the dice to choose from
 
@@ -240,7 +242,7 @@ def explore_augmentation(faces: Sequence[Face]) -> Explorer:
         seed=ipywidgets.IntSlider(0, min=0, max=SEEDS - 1, description="seed: another throw"),
         points=ipywidgets.Checkbox(True, description="show the 68 points"),
     )
-    # Fifteen controls in one column would push the image off the screen: as many columns as there is room for.
+    # Seventeen controls in one column would push the image off the screen: as many columns as there is room for.
     for control in explorer.controls.values():
         control.layout.width = "min(calc(100% - 4px), 34em)"
         control.style.description_width = "min(16.5em, 50%)"
