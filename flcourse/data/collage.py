@@ -14,7 +14,11 @@ SQUARE = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
 
 
 def similarity_about(
-    source: Sequence[float], target: Sequence[float], scale: float, roll: float = 0.0, mirror: bool = False
+    source: Sequence[float] | np.ndarray,
+    target: Sequence[float] | np.ndarray,
+    scale: float,
+    roll: float = 0.0,
+    mirror: bool = False,
 ) -> np.ndarray:
     """The (2, 3) matrix that brings point `source` to `target`, scaled, turned by `roll` degrees, mirrored first."""
     cos, sin = np.cos(np.deg2rad(roll)) * scale, np.sin(np.deg2rad(roll)) * scale

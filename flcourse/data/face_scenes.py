@@ -33,7 +33,7 @@ class Sources:
 
     def photo(self, rng: Generator) -> Photo:
         """One of the photos."""
-        return self.photos[rng.integers(len(self.photos))]
+        return self.photos[int(rng.integers(len(self.photos)))]
 
 
 def _log_uniform(rng: Generator, low: float, high: float) -> float:
@@ -81,7 +81,7 @@ class SceneComposer:
         return cv2.resize(self._small(rng), (self.size, self.size), interpolation=cv2.INTER_CUBIC)
 
     def _small(self, rng: Generator) -> np.ndarray:
-        return self.sources.small[rng.integers(len(self.sources.small))]
+        return self.sources.small[int(rng.integers(len(self.sources.small)))]
 
     def _mosaic(self, rng: Generator) -> np.ndarray:
         """Small photographs beside each other, cut anywhere."""
@@ -100,7 +100,7 @@ class SceneComposer:
 
     def _view(self, rng: Generator) -> np.ndarray:
         """A part of a large photograph without a face."""
-        grey = self.sources.backgrounds[rng.integers(len(self.sources.backgrounds))]
+        grey = self.sources.backgrounds[int(rng.integers(len(self.sources.backgrounds)))]
         height, width = grey[0].shape
         scale = _log_uniform(rng, max(0.15, 0.8 * self.size / min(height, width)), 2.0)
         at = rng.uniform(0, (width, height))
@@ -129,7 +129,7 @@ class SceneComposer:
         return self._written(rng)
 
     def _wall(self, rng: Generator) -> np.ndarray:
-        wall = self.sources.walls[rng.integers(len(self.sources.walls))]
+        wall = self.sources.walls[int(rng.integers(len(self.sources.walls)))]
         at = rng.uniform(0.25, 0.75, 2) * wall.shape[::-1]
         matrix = similarity_about(at, self._middle, _log_uniform(rng, 0.7, 1.6), rng.uniform(-180, 180))
         return cv2.convertScaleAbs(
@@ -164,10 +164,10 @@ class SceneComposer:
                 grey, source = photo.grey, (x + away * np.cos(turn), y + away * np.sin(turn))
                 scale = side / (rng.uniform(0.2, 0.4) * face)
             elif kind < 0.92 and len(self.sources.backgrounds):
-                grey = self.sources.backgrounds[rng.integers(len(self.sources.backgrounds))]
+                grey = self.sources.backgrounds[int(rng.integers(len(self.sources.backgrounds)))]
                 source, scale = rng.uniform(0, grey[0].shape[::-1]), _log_uniform(rng, 0.2, 1.5)
             elif len(self.sources.walls):
-                grey = (self.sources.walls[rng.integers(len(self.sources.walls))],)
+                grey = (self.sources.walls[int(rng.integers(len(self.sources.walls)))],)
                 source, scale = rng.uniform(0.25, 0.75, 2) * grey[0].shape[::-1], _log_uniform(rng, 0.3, 1)
             else:
                 continue
@@ -210,7 +210,7 @@ class SceneComposer:
         rng: Generator,
         scene: np.ndarray,
         side: float,
-        at: Sequence[float],
+        at: Sequence[float] | np.ndarray,
         edge: str,
         faces: list,
         doubtful: list,
@@ -292,5 +292,5 @@ def _photographed(rng: Generator, scene: np.ndarray) -> np.ndarray:
         scene = cv2.add(scene, noise, dtype=cv2.CV_8U)
     if u[5] < 0.25:
         data = cv2.imencode(".jpg", scene, [cv2.IMWRITE_JPEG_QUALITY, int(20 + 70 * u[6])])[1]
-        scene = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+        scene = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))
     return scene

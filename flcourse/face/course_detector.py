@@ -100,7 +100,7 @@ class CourseDetector:
         below, beside = -height % self.MULTIPLE, -width % self.MULTIPLE
         if below or beside:
             part = cv2.copyMakeBorder(part, 0, below, 0, beside, cv2.BORDER_REPLICATE)
-        (faces,) = self._session.run(None, {"image": part[None, None]})
+        faces = np.asarray(self._session.run(None, {"image": part[None, None]})[0])  # (1, 4, n)
         score, x, y, side = faces[0][:, faces[0, 0] >= self.CANDIDATE]  # (n,) each
         mine = (x >= own.left - 0.5) & (x < own.left + own.width - 0.5)  # the image's edge, too
         mine &= (y >= own.top - 0.5) & (y < own.top + own.height - 0.5)

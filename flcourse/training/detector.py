@@ -276,6 +276,7 @@ def export_detector(network: FaceMaps, metadata: dict, path: Path) -> None:
             verbose=False,
         )
         raw = folder / "detector.onnx"
+        assert program is not None, "with dynamo there is one"
         program.save(raw)
         model = onnx.load(raw)
     strip(model)
