@@ -181,7 +181,7 @@ def test_demo_passes_over_what_is_no_image_and_times_faces_only(folder, tmp_path
     assert "bad.jpg: not an image" in done.stderr and "1 of 3 images" in done.stderr
     taken = float(re.search(r"2 faces, confidence .*, (\d+) ms", done.stdout)[1])  # of the one image with faces
     assert float(re.search(r"2 faces, ([\d.]+) ms a face", done.stdout)[1]) == pytest.approx(taken / 2, abs=0.6)
-    assert (tmp_path / "out" / "zwei Köpfe_face2.png").exists() and "What next" in done.stdout
+    assert (tmp_path / "out" / "zwei Köpfe_face2.png").exists() and "Your own images" in done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -548,7 +548,7 @@ def test_data_that_cannot_be_had_is_one_line_and_exit_code_2(tmp_path, monkeypat
     for arguments, message in (
         (["data", "mnist", "--archive", "my.zip"], "--archive goes with ibug, not with mnist"),
         (["data", "mnist", "--count", "5"], "--count goes with drawn-faces, not with mnist"),
-        (["data", "drawn-faces", "--count", "-5"], "-5 faces to draw, expected at least 1"),
+        (["data", "drawn-faces", "--count", "-5"], "--count: -5: expected 1 to "),
         (["data", "ibug", "--archive", "gone.zip"], "gone.zip: No such file"),
     ):
         with pytest.raises(SystemExit) as stopped:

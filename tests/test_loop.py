@@ -200,20 +200,26 @@ def test_the_command_trains_and_draws(whole_training):
     assert "best epoch" in text and str(out / "curves.png") in text
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminal to watch the bar on")
 def test_killed_in_mid_epoch_and_resumed_gives_the_same_weights(xml, whole_training, tmp_path):
     """SIGKILL: no handler runs, nothing is tidied up."""
-    process = subprocess.Popen(
-        command(xml, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, bufsize=1
-    )
+    import termios
+
+    seen_by, terminal = os.openpty()  # bars are drawn on terminals only
+    termios.tcsetwinsize(terminal, (24, 100))
+    process = subprocess.Popen(command(xml, tmp_path), stdout=subprocess.DEVNULL, stderr=terminal)
+    os.close(terminal)
     seen = ""
     while (
         "epoch 3/3" not in seen or "/10" not in seen.rsplit("epoch 3/3", 1)[1]
     ):  # the bar of the third epoch's batches
-        letter = process.stderr.read(1)
-        assert letter, f"ended before its third epoch: {seen}"
-        seen += letter
+        try:
+            seen += os.read(seen_by, 1).decode(errors="replace")
+        except OSError:  # the other end is closed
+            pytest.fail(f"ended before its third epoch: {seen}")
     process.kill()
     process.wait()
+    os.close(seen_by)
     assert not (tmp_path / "history.csv").read_text().count("\n") == 4  # it did not finish
     done = subprocess.run(command(xml, tmp_path, "--resume"), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -405,9 +411,11 @@ def test_signals_keep_a_checkpoint_and_the_handlers_of_others(tmp_path, number):
     number = getattr(signal, number)
     others = signal.getsignal(number)
 
+    signals = iter([number])  # at the first batch, and never again
+
     def on_batch(loss):
-        if not (tmp_path / "last.pt").exists():
-            os.kill(os.getpid(), number)
+        for once in signals:
+            os.kill(os.getpid(), once)
 
     _, history = run(tmp_path, on_batch=on_batch)
     assert history == [] and torch.load(tmp_path / "last.pt", weights_only=True)["batch"] == 1

@@ -378,7 +378,7 @@ def keys(monkeypatch):
 
 def test_a_mirror_that_is_turned_is_another_video_for_the_overlay_too(landmarker, keys):
     """A head turned to one side for long is the driver's road; mirrored, it would be turned away from that."""
-    head = draw_face(3, 240, expression=Expression(), yaw=30, pitch=0, roll=0, plain=True).image
+    head = draw_face(3, 240, expression=Expression(), yaw=24, pitch=0, roll=0, plain=True).image
     frames = [(np.pad(head, ((0, 0), (40, 40), (0, 0)), "edge"), at / 9) for at in range(190)]
     keys.pressed[160] = "m"
     webcam(landmarker, frames, overlay="attention")

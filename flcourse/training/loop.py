@@ -87,6 +87,8 @@ def fit(
             stack.enter_context(sole_writer(run.out))
         if resume:
             run.load()
+        else:
+            run.save()  # from now on it can be resumed, whenever it is killed
         # Several processes would not stop at the same batch and wait for each other for ever: there a signal just ends.
         asked = stack.enter_context(graceful_end()) if device.world == 1 else None
         # One loader for the whole training: where workers are spawned, each is sent the data once, not once an epoch.
