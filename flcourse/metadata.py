@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from flcourse.errors import CourseError
 
@@ -13,6 +13,27 @@ STEM_STRIDES = 2, 4  # px, of the first convolution
 EXIT_CONVOLUTIONS = 1, 2  # of the exit flow, after its block
 MOST_BLOCKS = 64  # middle blocks; the paper has 8
 MOST_TEXT = 10_000_000  # characters of JSON
+
+
+class HeldOut(NamedTuple):
+    """How far a network was off on faces that its training had held out, as was measured then or at export."""
+
+    nme: float  # percent of the outer eye corners' distance, one view
+    faces: int
+    of: str  # the set they are from, as far as it is known
+
+    def __str__(self) -> str:
+        return f"{self.nme:.2f} % on {self.faces} held-out {self.of}"
+
+    @classmethod
+    def read(cls, metadata: dict) -> "HeldOut | None":
+        """What a network's checked metadata state: `figures.held_out`, else what its training's best epoch measured."""
+        figures = metadata.get("figures") or {}
+        if measured := figures.get("held_out"):
+            return cls(measured["nme"], measured["faces"], measured["of"])
+        if "val_nme" in figures and "faces" in metadata:
+            return cls(figures["val_nme"], metadata["faces"][1], "faces of its training set")
+        return None
 
 
 def parse_metadata(text: str, where: object) -> dict:

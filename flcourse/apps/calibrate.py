@@ -30,7 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fit a trained network's confidence."""
-    from flcourse.data.imglab import read_imglab, training_labels
+    from flcourse.apps.inputs import training_labels
+    from flcourse.data.imglab import read_imglab
 
     out = args.weights if args.in_place else args.out
     for path in (args.weights, out):

@@ -11,6 +11,7 @@ import cv2
 from flcourse.apps.outputs import Ledger
 from flcourse.apps.terminal import tell
 from flcourse.errors import CourseError
+from flcourse.files import data_folders, find_file
 from flcourse.images import IMAGE_SUFFIXES
 
 SAID = 3  # of what is left out for one reason, so many names are said
@@ -145,3 +146,16 @@ class _Own:
         if folder not in self._ledgers:
             self._ledgers[folder] = Ledger(folder)
         return self._ledgers[folder].has(path)
+
+
+def training_labels(xml: Path | None = None) -> Path:
+    """The labels file that was named, else iBUG's training faces in a data folder. Raises `CourseError`."""
+    from flcourse.data.imglab import IBUG_TRAIN
+
+    found = xml or find_file(IBUG_TRAIN)
+    if found is None:
+        raise CourseError(
+            f"{IBUG_TRAIN}: not found in {' or '.join(map(str, data_folders()))}; "
+            "fetch it with flcourse data ibug, or give --data XML"
+        )
+    return found

@@ -67,7 +67,8 @@ def shares(texts: list[str]) -> list[float]:
 def run(args: argparse.Namespace) -> None:
     """Train a landmark network; draws its curves beside the checkpoints."""
     from flcourse.apps.calibrate import calibrate_weights
-    from flcourse.data.imglab import read_imglab, training_labels
+    from flcourse.apps.inputs import training_labels
+    from flcourse.data.imglab import read_imglab
     from flcourse.show.plot import save, training_curves
     from flcourse.training.devices import choose_device
     from flcourse.training.recipes import get_recipe, train_landmarks

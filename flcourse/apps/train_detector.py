@@ -39,8 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, and write the detector's ONNX file beside the checkpoints."""
+    from flcourse.apps.inputs import training_labels
     from flcourse.data.datasets import fetch_drawn_faces
-    from flcourse.data.imglab import read_imglab, training_labels
+    from flcourse.data.imglab import read_imglab
     from flcourse.training.detector import (
         DetectorRecipe,
         export_detector,

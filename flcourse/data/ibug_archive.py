@@ -61,8 +61,7 @@ def fetch_ibug(archive: Path | None = None) -> Path:
     """
     folder, counts = _find()
     if counts and archive:
-        said = f"{folder} is whole and stays; move it away to have {archive} unpacked"
-        print(printable(said), file=sys.stderr)
+        print(printable(f"{folder} is whole and stays; move it away to have {archive} unpacked"), file=sys.stderr)
     if folder is None or counts is None:
         folder = download_folder() / FOLDER
         counts = _download_and_unpack(folder) if archive is None else _unpack(Path(archive), folder)
@@ -126,8 +125,7 @@ def _download_and_unpack(folder: Path) -> tuple[int, int]:
 def _unpack(archive: Path, folder: Path) -> tuple[int, int]:
     """Unpack beside `folder`, check the set and put it there, in place of what was; its counts of faces.
 
-    An error, or Ctrl-C, leaves `folder` as it was and nothing else behind; what a killed process leaves, the next
-    removes.
+    An error, or Ctrl-C, leaves `folder` as it was and nothing behind; what a killed process leaves, the next removes.
     """
     try:
         # What is no file is not opened: a pipe would wait for ever, and a device never end.
@@ -189,17 +187,14 @@ def _trouble(archive: Path) -> str | None:
 def _archive_errors() -> Iterator[None]:
     """Turn what reading a damaged archive raises into `CourseError`."""
     damaged = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile)
-    # RuntimeError: passwords and methods unknown.
-    lying = (ValueError, LookupError, ArithmeticError, struct.error, RuntimeError)
+    lying = (ValueError, LookupError, ArithmeticError, struct.error, RuntimeError)  # the last: passwords
     try:
         yield
-    except (*damaged, *lying) as error:
+    except (*damaged, *lying, OSError) as error:
+        if not isinstance(error, (*damaged, *lying)) and error.errno != errno.EINVAL:  # EINVAL: before the beginning
+            raise
         reason = f"{error}"[:200]  # zipfile quotes a member's name at its full length, which may be the whole archive
         raise CourseError(f"damaged, cut off, or no tar.gz or zip ({reason})") from error
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a place before the file's beginning, say
-            raise
-        raise CourseError(f"damaged, cut off, or no tar.gz or zip ({error})") from error
 
 
 # --- reading, with suspicion ---

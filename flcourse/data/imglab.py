@@ -22,7 +22,7 @@ from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as SafeTree
 
 from flcourse.errors import CourseError, printable
-from flcourse.files import atomic_write, data_folders, find_file, read_bytes
+from flcourse.files import atomic_write, read_bytes
 from flcourse.images import read_image
 from flcourse.points import N_POINTS, OUTER_EYE_CORNERS, Box
 
@@ -42,17 +42,6 @@ _CHUNK_BYTES = 8_000_000  # read at once: older expats begin a long tag anew wit
 # Digits of ours only, as `float` takes Arabic ones, underscores and "infinity", too; two digits of an exponent will do.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d\d?)?", re.ASCII)
 _PART_NAME = re.compile(r"\d\d?", re.ASCII)
-
-
-def training_labels(xml: Path | None = None) -> Path:
-    """The labels file that was named, else iBUG's training faces in a data folder. Raises `CourseError`."""
-    found = xml or find_file(IBUG_TRAIN)
-    if found is None:
-        raise CourseError(
-            f"{IBUG_TRAIN}: not found in {' or '.join(map(str, data_folders()))}; "
-            "fetch it with flcourse data ibug, or give --data XML"
-        )
-    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from flcourse.face.detect import open_detector
 from flcourse.face.detections import Detector
 from flcourse.face.session import default_threads, open_session
 from flcourse.images import as_rgb, to_input, warp
-from flcourse.metadata import SIDES, parse_metadata
+from flcourse.metadata import SIDES, HeldOut, parse_metadata
 from flcourse.metrics import ACCEPT
 from flcourse.points import FARTHEST, N_POINTS, Box, apply, crop_matrix, face_box, from01, invert, is_sound, move_points
 
@@ -52,27 +52,6 @@ def shipped_weights() -> dict[str, Path]:
     """The landmark networks that come with the package: name -> ONNX file."""
     folder = Path(flcourse.weights.__file__).parent
     return {path.stem: path for path in sorted(folder.glob("*.onnx")) if not path.stem.startswith("detector")}
-
-
-class HeldOut(NamedTuple):
-    """How far a network was off on faces that its training had held out, as was measured then or at export."""
-
-    nme: float  # percent of the outer eye corners' distance, one view
-    faces: int
-    of: str  # the set they are from, as far as it is known
-
-    def __str__(self) -> str:
-        return f"{self.nme:.2f} % on {self.faces} held-out {self.of}"
-
-    @classmethod
-    def read(cls, metadata: dict) -> "HeldOut | None":
-        """What a network's checked metadata state: `figures.held_out`, else what its training's best epoch measured."""
-        figures = metadata.get("figures") or {}
-        if measured := figures.get("held_out"):
-            return cls(measured["nme"], measured["faces"], measured["of"])
-        if "val_nme" in figures and "faces" in metadata:
-            return cls(figures["val_nme"], metadata["faces"][1], "faces of its training set")
-        return None
 
 
 class Network(Protocol):

@@ -21,38 +21,16 @@ import traitlets
 from flcourse.errors import CourseError
 from flcourse.face.live import Find, LiveLoop
 from flcourse.face.overlays import OVERLAYS, Overlay, open_overlay, point_label
-from flcourse.face.track import TrackedFace
 from flcourse.face.video import RATE, Video
 from flcourse.images import decode_image
 from flcourse.show.assets import parts, script, style
-from flcourse.show.live_image import SECOND, LiveImage, to_jpeg
+from flcourse.show.live_image import SECOND, LastFrame, LiveImage, to_jpeg
 from flcourse.show.notes import Noted, close_all, show_with_note
 from flcourse.show.plot import Figure, gallery
 from flcourse.show.widgets import FAILED, one_line
 
 TELL = 0.25  # s: how often frames/s are told, counted over the last `SECOND`
 STRIP, TITLE, COLUMNS = 2.6, 0.3, 4  # inches: a frame's width in a figure and the line above it; frames in a row
-
-
-class LastFrame:
-    """What widgets that look at frames keep of the last one."""
-
-    _loop: LiveLoop
-
-    @property
-    def frame(self) -> np.ndarray | None:
-        """The last frame as it was looked at, (H, W, 3) uint8 RGB; None before the first."""
-        return self._loop.frame
-
-    @property
-    def image(self) -> np.ndarray | None:
-        """The last frame with what was drawn on it, (H, W, 3) uint8 RGB; None before the first."""
-        return self._loop.image
-
-    @property
-    def faces(self) -> list[TrackedFace]:
-        """What was found in the last frame."""
-        return self._loop.faces
 
 
 class BrowserCamera(LastFrame, Noted, anywidget.AnyWidget):

@@ -1,4 +1,4 @@
-"""An image in a notebook that changes often, and how images travel to the browser."""
+"""What live widgets share: an image that changes often, the last frame, and how images travel to the browser."""
 
 import math
 import time
@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import traitlets
 
+from flcourse.face.live import LiveLoop
+from flcourse.face.track import TrackedFace
 from flcourse.images import shrink
 from flcourse.show.assets import script, style
 from flcourse.show.notes import Noted
@@ -52,3 +54,24 @@ class LiveImage(Noted, anywidget.AnyWidget):
         """Send an (H, W, 3) uint8 RGB image."""
         self._sent = time.monotonic()
         self.jpeg = to_jpeg(image)
+
+
+class LastFrame:
+    """What widgets that look at frames keep of the last one."""
+
+    _loop: LiveLoop
+
+    @property
+    def frame(self) -> np.ndarray | None:
+        """The last frame as it was looked at, (H, W, 3) uint8 RGB; None before the first."""
+        return self._loop.frame
+
+    @property
+    def image(self) -> np.ndarray | None:
+        """The last frame with what was drawn on it, (H, W, 3) uint8 RGB; None before the first."""
+        return self._loop.image
+
+    @property
+    def faces(self) -> list[TrackedFace]:
+        """What was found in the last frame."""
+        return self._loop.faces
