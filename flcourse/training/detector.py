@@ -5,8 +5,6 @@ and P. Kraehenbuehl, "Objects as Points" (2019), from which the loss is, too.
 """
 
 import copy
-import json
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F
 from skimage.data import stereo_motorcycle
@@ -30,11 +27,11 @@ from flcourse.data.photos import halved, read_photos
 from flcourse.data.scene_dataset import BOXED, DX, DY, HEAT, LOG_SIDE, STRIDE, UNIT, VALID, FaceScenes
 from flcourse.data.shapes import draw_shapes
 from flcourse.errors import CourseError
-from flcourse.files import atomic_write, fast, work_folder
+from flcourse.files import fast
 from flcourse.points import Box
 from flcourse.training.checkpoints import read_safetensors
 from flcourse.training.config import Config
-from flcourse.training.export import strip
+from flcourse.training.export import to_onnx, write_model
 from flcourse.training.loop import fit
 from flcourse.training.losses import Task
 from flcourse.training.nets import SeparableConv2d
@@ -263,23 +260,10 @@ def export_detector(network: FaceMaps, metadata: dict, path: Path) -> None:
     For every cell: the score of the face whose centre is in it, 0 where a neighbour's is higher, and that face's centre
     x, y and side in pixels of the image. `metadata` goes into the file's metadata under `flcourse`, as JSON.
     """
-    with warnings.catch_warnings(), work_folder("flcourse") as folder:
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        multiple = [16 * torch.export.Dim(name, min=1, max=4096) for name in ("rows", "columns")]
-        program = torch.onnx.export(
-            _Exported(folded(network)).eval(),
-            (torch.zeros(2, 1, 96, 128, dtype=torch.uint8),),  # two, as a batch of one is taken for a constant
-            input_names=["image"],
-            output_names=["faces"],
-            dynamic_shapes=({0: torch.export.Dim("images"), 2: multiple[0], 3: multiple[1]},),
-            dynamo=True,
-            verbose=False,
-        )
-        raw = folder / "detector.onnx"
-        assert program is not None, "with dynamo there is one"
-        program.save(raw)
-        model = onnx.load(raw)
-    strip(model)
-    model.metadata_props.add(key="flcourse", value=json.dumps(metadata))
-    onnx.checker.check_model(model)
-    atomic_write(path, model.SerializeToString())
+    rows, columns = (16 * torch.export.Dim(name, min=1, max=4096) for name in ("rows", "columns"))
+    # Two images, because the exporter takes a batch of one for a constant.
+    example, shapes = (
+        torch.zeros(2, 1, 96, 128, dtype=torch.uint8),
+        ({0: torch.export.Dim("images"), 2: rows, 3: columns},),
+    )
+    write_model(to_onnx(_Exported(folded(network)).eval(), example, "image", ["faces"], shapes), metadata, path)

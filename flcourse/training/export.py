@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,14 +64,26 @@ def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = Fals
     """
     size = metadata["recipe"]["size"]
     exported = Exported(network, metadata)
+    # Two crops, because the exporter takes a batch of one for a constant.
+    shapes = ({0: torch.export.Dim("faces")},)
+    model = to_onnx(exported, torch.zeros(2, 1, size, size), "crops", exported.outputs, shapes)
+    if half:
+        _store_half(model)
+    write_model(model, metadata, path)
+
+
+def to_onnx(
+    module: nn.Module, example: Tensor, input_name: str, output_names: Sequence[str], dynamic_shapes: tuple
+) -> onnx.ModelProto:
+    """A module of one input as ONNX, without what the exporter notes of this machine; see `torch.onnx.export`."""
     with warnings.catch_warnings(), work_folder("flcourse") as folder:
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
-            exported,
-            (torch.zeros(2, 1, size, size),),  # two, because the exporter takes a batch of one for a constant
-            input_names=["crops"],
-            output_names=list(exported.outputs),
-            dynamic_shapes=({0: torch.export.Dim("faces")},),
+            module,
+            (example,),
+            input_names=[input_name],
+            output_names=list(output_names),
+            dynamic_shapes=dynamic_shapes,
             dynamo=True,
             verbose=False,
         )
@@ -79,8 +92,11 @@ def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = Fals
         program.save(raw)
         model = onnx.load(raw)
     strip(model)
-    if half:
-        _store_half(model)
+    return model
+
+
+def write_model(model: onnx.ModelProto, metadata: dict, path: Path) -> None:
+    """Write an ONNX model with `metadata` under `flcourse`, as JSON, once ONNX's checker has passed it."""
     model.metadata_props.add(key="flcourse", value=json.dumps(metadata))
     onnx.checker.check_model(model)
     atomic_write(path, model.SerializeToString())
