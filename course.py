@@ -365,18 +365,21 @@ CHECKS = (  # what test runs before the tests, of code and notebooks alike
     ("basedpyright",),
 )
 FAST = ("-n2", "--dist=loadfile", "-m", "not slow and not browser", "tests")
-ALL = ("--cov", "--cov-report=term:skip-covered", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300")
-ALL = (*ALL, "tests", "notebooks")
+ALL = ("--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", "tests", "notebooks")
 
 
 def test(*args):
     """The checks, then every test and every notebook as any user has them: no network, small settings, no own data."""
-    failed = []
+    failed, everything = [], not args
     if args in ((), ("--fast",)):
         failed = [check for check in CHECKS if run(PYTHON, "-m", *check, cwd=ROOT)]
         args = ("--durations=15", *(FAST if args else ALL))
     settings = {"FLCOURSE_OFFLINE": "1", "FLCOURSE_FAST": "1"}
-    status = run(PYTHON, "-m", "pytest", *args, cwd=ROOT, settings=settings, hide="FLCOURSE_DATA")
+    # Not pytest-cov: with its --cov nbval starts coverage in each notebook's kernel and waits for an answer in vain.
+    pytest = ("coverage", "run", "-m", "pytest") if everything else ("pytest",)
+    status = run(PYTHON, "-m", *pytest, *args, cwd=ROOT, settings=settings, hide="FLCOURSE_DATA")
+    if everything:
+        run(PYTHON, "-m", "coverage", "report", "--skip-covered", cwd=ROOT)
     for check in failed:
         say(f"failed, see above the tests: {' '.join(check)}")
     return status or int(bool(failed))

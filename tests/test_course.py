@@ -58,12 +58,13 @@ def test_test_runs_ruff_tests_and_notebooks_and_hides_data(course, monkeypatch):
     calls = []
     monkeypatch.setattr(course, "run", lambda *command, **more: calls.append((command[2:], more)) or 0)
     assert course.test() == 0
-    assert [call[0][0] for call in calls] == [check[0] for check in course.CHECKS] + ["pytest"]
+    *checks, (tests, how), (report, _) = calls
+    assert [check[0][0] for check in checks] == [check[0] for check in course.CHECKS]
     assert {"ruff", "deptry", "basedpyright"} <= {check[0] for check in course.CHECKS}
-    assert calls[-1][1]["settings"] == {"FLCOURSE_OFFLINE": "1", "FLCOURSE_FAST": "1"}
-    assert calls[-1][1]["hide"] == "FLCOURSE_DATA"
-    assert ("notebooks" in calls[-1][0]) == any((ROOT / "notebooks").glob("*.ipynb"))  # passes while there are none
-    assert "--durations=15" in calls[-1][0]
+    assert how["settings"] == {"FLCOURSE_OFFLINE": "1", "FLCOURSE_FAST": "1"}
+    assert how["hide"] == "FLCOURSE_DATA"
+    assert tests[:4] == ("coverage", "run", "-m", "pytest") and report[:2] == ("coverage", "report")
+    assert "--durations=15" in tests and {"tests", "notebooks"} < set(tests)
     calls.clear()
     assert course.test("--fast") == 0
     assert [call[0][0] for call in calls] == [check[0] for check in course.CHECKS] + ["pytest"]

@@ -143,6 +143,12 @@ def script():
     page()
 
 
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch):
+    """AppTest puts its script in the place of `__main__`, which processes that later tests spawn would then run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
 @pytest.fixture
 def app(no_models):
     app = AppTest.from_function(script, default_timeout=60).run()
