@@ -19,6 +19,7 @@ from flcourse.show import notes
 from flcourse.show.annotator import Annotator
 from flcourse.show.camera import BrowserCamera, play
 from flcourse.show.live_image import to_jpeg
+from flcourse.show.predict import Prediction
 from flcourse.show.widgets import DrawingPad, explore
 
 IMAGE = np.full((120, 160, 3), 90, np.uint8)
@@ -35,6 +36,7 @@ MAKERS = {
     "pad": lambda: DrawingPad(lambda digit: np.full(10, 0.1)),
     "camera": lambda: BrowserCamera(lambda image, at: []),
     "explorer": lambda: explore(figure, number=(1, 9)),
+    "prediction": lambda: Prediction("How many?", unit="%"),
 }
 
 
