@@ -444,6 +444,18 @@ def test_export_writes_neither_over_its_input_nor_over_itself(tmp_path, monkeypa
     assert Path("w.safetensors").read_bytes() == b"precious" and not Path("x.onnx").exists()
 
 
+def test_export_replaces_networks_only(tmp_path, capsys):
+    mine, out = Path(weights.__file__).parent / "xception.safetensors", tmp_path / "net.onnx"
+    for what in (b"a thesis", b""):
+        out.write_bytes(what)
+        with pytest.raises(SystemExit, match="2"):
+            main(["export", "--weights", str(mine), "--onnx", str(out)])
+        assert out.read_bytes() == what and "is there already" in capsys.readouterr().err
+    out.unlink()
+    for _ in range(2):  # its own it replaces
+        main(["export", "--weights", str(mine), "--onnx", str(out)])
+
+
 def test_three_faces_are_enough_to_train_on(tmp_path, capsys):
     """The natural case for makers: it ends with weights, and says in one line that there is no confidence."""
     out = tmp_path / "run"

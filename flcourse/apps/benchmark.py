@@ -20,7 +20,7 @@ from flcourse.data.drawn_faces import write_drawn_faces
 from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import read_imglab
 from flcourse.data.videos import moving
-from flcourse.errors import CourseError
+from flcourse.errors import CourseError, command
 from flcourse.face.detect import open_detector
 from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, OnnxNetwork
 from flcourse.face.live import LiveLoop
@@ -35,9 +35,13 @@ from flcourse.training.recipes import RECIPES
 
 FRAME = (640, 480)
 FRAMES = 60  # of the live loop's video
-NOT_HERE = "not here: flcourse data detectors fetches it"
 BATCHES = 6  # timed of a training, after one that warms up
 ROUNDS = 5  # every row of a part is run in turn so many times, so that all share whatever else the machine does
+
+
+def not_here() -> str:
+    """What a row says of a detector whose files are missing."""
+    return f"not here: {command('data detectors')} fetches it"
 
 
 def bench(
@@ -152,7 +156,7 @@ def detectors(seconds: float) -> list[dict]:
         try:
             found[f"{name}, {FRAME[0]} x {FRAME[1]}"] = partial(open_detector(name), image)
         except CourseError:
-            missing.append({"name": name, "missing": NOT_HERE})
+            missing.append({"name": name, "missing": not_here()})
     return in_turn(found, seconds) + missing
 
 
@@ -210,7 +214,7 @@ def live(full: Path, seconds: float) -> list[dict]:
         try:
             landmarker = FaceLandmarker(full, detector=name)
         except CourseError:
-            rows.append({"name": f"tracking, {name}", "missing": NOT_HERE})
+            rows.append({"name": f"tracking, {name}", "missing": not_here()})
             continue
         # The whole video's time, detections included, is what frames a second means: so the mean, not the median.
         for text, times in zip(("tracking", "tracking and drawing"), follow(landmarker, seconds), strict=True):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flcourse.apps.options import add_description, whole
 from flcourse.apps.terminal import say, shows_bars
-from flcourse.errors import CourseError
+from flcourse.errors import CourseError, command
 
 SETS = {
     "detectors": "the YuNet and SSD face detectors (11 MB)",
@@ -35,9 +35,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Fetch data."""
     if args.archive and args.what != "ibug":
-        raise CourseError(f"--archive goes with ibug, not with {args.what}: flcourse data ibug --archive FILE")
+        raise CourseError(f"--archive goes with ibug, not with {args.what}: {command('data ibug --archive FILE')}")
     if args.count is not None and args.what != "drawn-faces":
-        raise CourseError(f"--count goes with drawn-faces, not with {args.what}: flcourse data drawn-faces --count N")
+        right = command("data drawn-faces --count N")
+        raise CourseError(f"--count goes with drawn-faces, not with {args.what}: {right}")
     if args.what == "detectors":
         from flcourse.face.detector_files import fetch_detectors
 

@@ -31,6 +31,9 @@ def run(args: argparse.Namespace) -> None:
     for path, place in zip(wanted, places[1:], strict=True):
         if places.count(place) > 1:
             raise CourseError(f"{path}: is named twice, and would be written over; give every file a name of its own")
+    for path in wanted:
+        if os.path.lexists(path) and not _is_network(path):
+            raise CourseError(f"{path}: is there already, and no network of flcourse's; give another name")
     network, metadata = load_network(args.weights)
     if args.safetensors:
         atomic_write(args.safetensors, pack_weights(network, metadata, half=args.half))
@@ -43,3 +46,14 @@ def run(args: argparse.Namespace) -> None:
             quantize_onnx(full, drawn_crops(metadata["recipe"]["size"]), args.int8)
     for path in wanted:
         say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def _is_network(path: Path) -> bool:
+    """Whether a file is one that export may have written, and so may replace."""
+    from flcourse.apps.evaluation import open_network
+
+    try:
+        open_network(str(path.absolute()))  # never a shipped name
+    except CourseError:
+        return False
+    return True

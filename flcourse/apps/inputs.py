@@ -10,7 +10,7 @@ import cv2
 
 from flcourse.apps.outputs import Ledger
 from flcourse.apps.terminal import tell
-from flcourse.errors import CourseError
+from flcourse.errors import CourseError, command
 from flcourse.files import data_folders, find_file
 from flcourse.images import IMAGE_SUFFIXES
 
@@ -156,6 +156,6 @@ def training_labels(xml: Path | None = None) -> Path:
     if found is None:
         raise CourseError(
             f"{IBUG_TRAIN}: not found in {' or '.join(map(str, data_folders()))}; "
-            "fetch it with flcourse data ibug, or give --data XML"
+            f"fetch it with {command('data ibug')}, or give --data XML"
         )
     return found

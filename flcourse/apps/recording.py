@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from flcourse.apps.terminal import say
 from flcourse.errors import CourseError
 from flcourse.face.track import TrackedFace
 from flcourse.face.video import Video
@@ -110,7 +111,7 @@ class Recording:
                 os.replace(part, path)
             except OSError as error:  # on Windows, where a player has it open
                 raise CourseError(f"{path}: cannot be replaced ({error.strerror}); written to {part}") from error
-        print(f"wrote {self.frames} frames to {self.paths[0]}, points to {self.paths[1]}")
+        say(f"wrote {self.frames} frames to {self.paths[0]}, points to {self.paths[1]}")
 
     def _readable(self) -> int:
         """How many of the frames can be read back: OpenCV's writer says nothing where the disk is full.

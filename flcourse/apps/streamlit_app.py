@@ -21,7 +21,7 @@ import streamlit as st
 from flcourse.apps.app import UPLOAD_MB
 from flcourse.apps.outputs import unique_stems
 from flcourse.apps.results import Found, find, json_text, pts_text
-from flcourse.errors import CourseError
+from flcourse.errors import CourseError, command
 from flcourse.face.detect import open_detector
 from flcourse.face.detections import Detector
 from flcourse.face.detector_files import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET, ModelFile
@@ -320,7 +320,7 @@ def settings(weights: str) -> tuple[str, float, dict[str, bool]]:
         )
         if missing := [DETECTORS[name][0] for name in DETECTORS if name not in here]:
             st.caption(f"Not on this machine: {' and '.join(missing)}. This fetches them; then reload the page:")
-            st.code("flcourse data detectors", language=None)
+            st.code(command("data detectors"), language=None)
         drawn = {name: st.toggle(f"Draw {name}", True) for name in ("boxes", "points", "confidence")}
         own = detector_of(open_landmarker(weights, detector, None)).threshold
         threshold = st.slider(

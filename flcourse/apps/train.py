@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from flcourse.apps.options import number, whole
 from flcourse.apps.terminal import say, shows_bars
-from flcourse.errors import CourseError
+from flcourse.errors import CourseError, command
 from flcourse.metadata import MOST_BLOCKS, SIDES, WIDTHS
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
         if not chief:
             return
     if len(history) < recipe.config.epochs:
-        say(f"stopped; go on with: flcourse train ... --out {out} --resume")
+        say(f"stopped; go on with: {command('train ...')} --out {out} --resume")
         return
     best_weights = out / "best.safetensors"
     if recipe.head == "heatmap":

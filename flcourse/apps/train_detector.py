@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flcourse.errors import CourseError
+from flcourse.apps.terminal import say
+from flcourse.errors import CourseError, command
 from flcourse.files import fast
 
 if TYPE_CHECKING:
@@ -69,23 +70,23 @@ def run(args: argparse.Namespace) -> None:
     with choose_device(args.device) as device:
         chief = device.rank == 0
         if chief:
-            print(f"training the detector on {len(train.photos)} photographs ({device.device}), writing to {out}")
+            say(f"training the detector on {len(train.photos)} photographs ({device.device}), writing to {out}")
         _, history = train_detector(
             train, val, recipe, out, start=start, device=device, resume=args.resume, workers=args.workers
         )
         if not chief:
             return
     if len(history) < recipe.config.epochs:
-        print(f"stopped; go on with: flcourse train-detector ... --out {out} --resume")
+        say(f"stopped; go on with: {command('train-detector ...')} --out {out} --resume")
         return
     best = min(history, key=lambda row: row["val_heat"])
     network, metadata = load_detector(out / "best.safetensors")
     export_detector(network, metadata, out / "detector.onnx")
-    print(
+    say(
         f"best epoch {best['epoch']}: of {best['val_faces']:.2f} faces in a scene {best['val_missed']:.2f} missed, "
         f"{best['val_false']:.2f} false ones"
     )
-    print(f"weights: {out / 'best.safetensors'}, for use: {out / 'detector.onnx'}")
+    say(f"weights: {out / 'best.safetensors'}, for use: {out / 'detector.onnx'}")
 
 
 def _label() -> "Callable[[np.ndarray], list[tuple[Box, float]]]":

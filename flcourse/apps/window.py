@@ -15,6 +15,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from flcourse.apps.recording import Recording
+from flcourse.apps.terminal import say
 from flcourse.apps.webcam import HELP
 from flcourse.errors import CourseError
 from flcourse.face.draw import draw_label
@@ -59,9 +60,9 @@ def webcam(
         loop.choose(overlay)
         screen = stack.enter_context(Window(video, loop)) if window else None
         if screen:
-            print(f"{video.name}: {HELP}")
+            say(f"{video.name}: {HELP}")
         elif video.live:
-            print(f"{video.name}: Ctrl-C ends the recording")
+            say(f"{video.name}: Ctrl-C ends the recording")
         hidden = True if screen else None  # None: hidden where stderr is no terminal
         frames = stack.enter_context(tqdm(video, video.name, video.count, unit="frame", disable=hidden))
         rate = Rate()
@@ -161,7 +162,7 @@ class Window:
         elif key in (ord("s"), ord("S")):
             path = Path(f"flcourse_{datetime.now():%Y-%m-%d_%H-%M-%S_%f}.png")
             write_image(path, image)
-            print(f"saved {path.resolve()}")
+            say(f"saved {path.resolve()}")
         try:
             return key not in QUIT_KEYS and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
         except cv2.error:  # with Qt, once the window was closed with the mouse

@@ -20,7 +20,7 @@ import numpy as np
 from flcourse.data.digits import centre_digit
 from flcourse.data.shapes import CLASSES, draw_shapes
 from flcourse.download import download, file_sum
-from flcourse.errors import CourseError
+from flcourse.errors import CourseError, command
 from flcourse.files import atomic_write, data_folders, download_folder, fast, find_file, offline
 
 # torchvision knows the archives' sums and two mirrors; the third serves the same files (TensorFlow Datasets uses it).
@@ -33,8 +33,11 @@ _MNIST_MD5 = {  # of the unpacked files
 }
 _CIFAR10_BYTES = 170_498_071  # of the archive: a full disk shows before the download, not at its end
 _DIGITS = tuple("0123456789")
-_REAL = "for the real set: flcourse data"
 _MISSING = "missing"
+
+
+def _real(name: str) -> str:
+    return f"for the real set: {command(f'data {name}')}"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def mnist(download: bool = True) -> ImageSet:
     folder, why = _find_or_fetch(_mnist_source(), download)
     if folder is None:
         images = digits()
-        print(f"MNIST is not here ({why}), so scikit-learn's 1,797 digits stand in; {_REAL} mnist")
+        print(f"MNIST is not here ({why}), so scikit-learn's 1,797 digits stand in; {_real('mnist')}")
         return images
     from torchvision.datasets import MNIST  # not sooner: the digits need no PyTorch
 
@@ -77,7 +80,7 @@ def cifar10(download: bool = True) -> ImageSet:
     folder, why = _find_or_fetch(_cifar10_source(), download)
     if folder is None:
         images = shapes()
-        print(f"CIFAR-10 is not here ({why}), so drawn shapes of ten classes stand in; {_REAL} cifar10")
+        print(f"CIFAR-10 is not here ({why}), so drawn shapes of ten classes stand in; {_real('cifar10')}")
         return images
     halves = [CIFAR10(folder.parent, train=train) for train in (True, False)]  # looks at each sum before it unpickles
     arrays = [array for half in halves for array in (np.ascontiguousarray(half.data), np.array(half.targets, np.int64))]
@@ -147,7 +150,7 @@ def ibug() -> FaceSet:
         print("faces: iBUG 300-W")
         return FaceSet("iBUG 300-W", train, test, stand_in=False)
     train = fetch_drawn_faces(160 if fast() else 1_000)
-    print(f"faces: iBUG 300-W is not here, so drawn faces stand in; {_REAL} ibug")
+    print(f"faces: iBUG 300-W is not here, so drawn faces stand in; {_real('ibug')}")
     return FaceSet("drawn faces", train, train.with_name("labels_drawn_test.xml"), stand_in=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flcourse.download import download
-from flcourse.errors import CourseError
+from flcourse.errors import CourseError, command
 from flcourse.files import download_folder, find_file, offline
 
 
@@ -97,7 +97,7 @@ def read_model(file: ModelFile) -> np.ndarray:
         return np.frombuffer(data, np.uint8)
     raise CourseError(
         f"{path}: damaged or another file, its checksum is not that of {file.name}; "
-        "remove it and run `flcourse data detectors`"
+        f"remove it and run {command('data detectors')}"
     )
 
 

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import cv2
 import numpy as np
 
-from flcourse.errors import CourseError
+from flcourse.errors import CourseError, command
 from flcourse.face.detections import Detection, sorted_out
 from flcourse.face.detector_files import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, model_path, read_model
 from flcourse.files import cpu_count, find_file
@@ -224,7 +224,7 @@ def _read_ssd() -> cv2.dnn.Net:
     except cv2.error as error:
         raise CourseError(
             f"{model_path(net)}: does not describe the network of {weights.name}; "
-            "remove it and run `flcourse data detectors`"
+            f"remove it and run {command('data detectors')}"
         ) from error
 
 

@@ -1,8 +1,10 @@
 """Networks for use without PyTorch: ONNX files, in full or half precision, or with 8-bit arithmetic."""
 
 import json
+import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +139,7 @@ def quantize_onnx(path: Path, crops: np.ndarray, out: Path) -> None:
     quantization; weights have a range for each channel). The layer that draws the maps stays in float32, because the
     soft-argmax feels its every step.
     """
-    with work_folder("flcourse") as folder:
+    with work_folder("flcourse") as folder, _temporary_files_in(folder):
         plain, small = folder / "plain.onnx", folder / "int8.onnx"
         quant_pre_process(path, plain, skip_symbolic_shape=True)  # folds the casts of half-precision weights, and more
         convolutions = [node.name for node in onnx.load(plain).graph.node if node.op_type == "Conv"]
@@ -155,6 +157,16 @@ def quantize_onnx(path: Path, crops: np.ndarray, out: Path) -> None:
     strip(model)
     onnx.helper.set_model_props(model, metadata)
     atomic_write(out, model.SerializeToString())
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Generator[None, None, None]:
+    """Where ONNX Runtime's quantizer, which takes no folder, puts its files: else those of a killed process stay."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 class _Crops(CalibrationDataReader):
