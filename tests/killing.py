@@ -6,6 +6,7 @@ calls to the system, so that kills fall before, between and after writes, waits 
 
 import hashlib
 import http.server
+import json
 import os
 import signal
 import sys
@@ -16,15 +17,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tqdm.auto  # noqa: F401 (imported late, and no moment worth a kill)
+from skimage import data
 from test_files import CONTENT, SHA256, Handler
 from test_ibug_archive import TEST_XML, TRAIN_XML, make_tar, read_set
 from toys import template
 
 from flcourse import files
+from flcourse.apps import detect, results  # noqa: F401 (imported late, too)
+from flcourse.apps.cli import main
+from flcourse.apps.outputs import Ledger
 from flcourse.data import datasets, ibug_archive
 from flcourse.data.drawn_faces import draw_face
 from flcourse.data.imglab import Face, read_imglab, write_imglab
 from flcourse.download import download
+from flcourse.images import read_image, write_image
 from flcourse.points import Box
 
 MOMENTS = 10
@@ -83,7 +89,7 @@ def reset(folder: Path) -> None:
         path.rmdir() if path.is_dir() else path.unlink()
 
 
-def main(top: Path) -> None:
+def try_all(top: Path) -> None:
     draw_face(0)  # what a process imports and makes once is no moment worth a kill
     folder = top / "data"
     folder.mkdir()
@@ -146,7 +152,23 @@ def main(top: Path) -> None:
         folder,
     )
 
+    photos, names = top / "photos", ["a", "b", "c"]
+    for name in names:
+        write_image(photos / f"{name}.png", data.astronaut()[:256, 100:356])
+    expected = {f"{name}_faces.{kind}" for name in names for kind in ("png", "json")} | {Ledger.NAME}
+    try_kills(
+        "detect",
+        lambda: main(["detect", str(photos), "--out", str(folder), "--json"]),
+        lambda: set(os.listdir(folder)) == expected and all(map(is_result, folder.glob("[!.]*"))),
+        lambda: all(map(is_result, folder.glob("[!.]*"))),
+        folder,
+    )
+
+
+def is_result(path: Path) -> bool:
+    return bool(json.loads(path.read_text())) if path.suffix == ".json" else read_image(path).shape == (256, 256, 3)
+
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as top:
-        main(Path(top))
+        try_all(Path(top))

@@ -19,6 +19,7 @@ def test_killed_work_is_whole_or_not_there_and_the_next_run_recovers():
         "extraction",
         "labels",
         "drawn faces",
+        "detect",
     ]
     assert all(" 10 of 10 killed" in line or " 9 of 10 killed" in line for line in done.stdout.splitlines()), (
         done.stdout
