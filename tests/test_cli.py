@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from skimage import data
@@ -22,6 +23,7 @@ from flcourse.apps.terminal import strict_json
 from flcourse.data import datasets, ibug_archive
 from flcourse.data.imglab import Face, write_imglab
 from flcourse.errors import CourseError
+from flcourse.face.overlays import OVERLAYS
 from flcourse.images import read_image, write_image
 from flcourse.points import Box
 
@@ -122,13 +124,36 @@ def test_detect_never_imports_torch(folder, tmp_path):
     assert "torch" not in imported("detect", folder / "astronaut.png", "--out", tmp_path)
 
 
-def test_demo_finds_the_astronauts_points(tmp_path):
-    done = flcourse("demo", "--out", "images", cwd=tmp_path)
-    assert "1 face" in done.stdout and "ms a face" in done.stdout and "flcourse detect photo.jpg --json" in done.stdout
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The folder in which `flcourse demo` ran, and what it printed."""
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, flcourse("demo", "--out", "images", cwd=folder).stdout
+
+
+def test_demo_finds_the_astronauts_points(demo):
+    tmp_path, said = demo
+    assert "1 face" in said and "ms a face" in said and "flcourse detect photo.jpg --json" in said
     (face,) = json.loads((tmp_path / "images" / "astronaut_faces.json").read_text())["faces"]
     assert_on_the_astronauts_face(np.array(face["points"]))
     assert read_image(tmp_path / "images" / "astronaut_faces.png").shape == (512, 512, 3)
     assert read_image(tmp_path / "images" / "astronaut_face1.png").shape == (480, 480, 3)
+
+
+def test_demo_plays_every_overlay_on_two_faces(demo):
+    tmp_path, said = demo
+    assert "overlays.mp4" in said and "flcourse webcam" in said
+    video = cv2.VideoCapture(str(tmp_path / "images" / "overlays.mp4"))
+    frames = video.get(cv2.CAP_PROP_FRAME_COUNT)
+    assert 6 < frames / video.get(cv2.CAP_PROP_FPS) < 10  # s
+    rows = (tmp_path / "images" / "overlays.csv").read_text().splitlines()[1:]
+    assert len(rows) == 2 * frames  # both faces, in every frame
+    assert {row.split(",")[2] for row in rows} == {"1", "2"}
+    sheet = read_image(tmp_path / "images" / "overlays_sheet.png")
+    tiles = sheet.reshape(4, 320, 2, 640, 3).swapaxes(1, 2).reshape(-1, 320, 640, 3)
+    assert len(tiles) == 1 + len(OVERLAYS)
+    for tile in tiles[1:]:
+        assert (tile != tiles[0]).any(axis=-1).mean() > 0.03
 
 
 def test_an_image_without_faces_says_so(tmp_path):

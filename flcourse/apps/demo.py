@@ -1,4 +1,4 @@
-"""`flcourse demo`: the points of the course's photograph or of the user's, close-ups, and what to do next. No torch."""
+"""`flcourse demo`: the points of the course's photograph or of the user's, a video, and what to do next. No torch."""
 
 import argparse
 from pathlib import Path
@@ -54,9 +54,16 @@ def run(args: argparse.Namespace) -> None:
     if faces:
         count = "1 face" if faces == 1 else f"{faces} faces"
         print(f"\n{count}, {sum(times) / faces:.1f} ms a face (detector: {detector.name})")
+    if not args.images:
+        from flcourse.apps.reel import reel
+
+        print("\nA video of two faces with every overlay that the webcam has, and a sheet of them:", flush=True)
+        written = out.write(Path("overlays.mp4"), reel(landmarker))
+        say(f"  -> {written['.mp4']}, {written['_sheet.png']}")
     say(f"Images, close-ups and points are in {args.out.resolve()}")
     print(
         f"\nYour own images, files or folders: {command('demo photo.jpg holiday/')}\n"
+        f"Your own webcam, live:             {command('webcam')}\n"
         f"Points for your own programs:      {command('detect photo.jpg --json')}"
     )
     if failed:
