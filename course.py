@@ -6,6 +6,7 @@
     python3 course.py run COMMAND ...     set up, run the program flcourse: course.py run detect photo.jpg
     python3 course.py test                set up, check and run everything (--fast: only what is quick)
     python3 course.py test PYTEST...      set up, run only pytest, with these arguments
+    python3 course.py book                set up, make the course a web site to read offline: build/book/index.html
     python3 course.py setup               only set up
 
 Windows: py course.py ...   What comes after demo, lab, run or test is passed on: course.py test -k points
@@ -40,6 +41,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "course-setup.json"  # what a finished set-up was made from; written last
 UNFINISHED = {"unfinished": True}  # the stamp while .venv is being changed
 NOTEBOOKS = ROOT / "notebooks"
+BUILD = ROOT / "build"
 COPIES = ROOT / "my_notebooks"  # a learner's own: the originals stay as they are, so git pull and test do not mind
 ORIGINALS = COPIES / ".originals.json"  # what each copy was made from
 UV = "uv>=0.13,<1"  # fast, and keeps what it has downloaded; older ones do not know UV_SYSTEM_CERTS
@@ -357,6 +359,16 @@ def lab(*args):
     return run(PYTHON, "-m", "jupyterlab", *place, *args, cwd=ROOT, settings={"FLCOURSE_COMMAND": f"{me()} run"})
 
 
+def book(*args):
+    """The pages, the notebooks as they are saved, and the API, as a web site; a warning is an error."""
+    site = BUILD / "book"
+    places = ["-c", ROOT / "docs" / "book", "-d", BUILD / "doctrees"]
+    status = run(PYTHON, "-m", "sphinx", "-q", "-W", "--keep-going", *places, *args, ROOT, site, cwd=ROOT)
+    if not status:
+        say(f"The book is in {site}: open index.html there in a browser, no server and no network is needed.")
+    return status
+
+
 CHECKS = (  # what test runs before the tests, of code and notebooks alike
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
@@ -389,12 +401,12 @@ def main(argv):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a path that the console cannot show must not end the set-up
-    commands = {"demo": demo, "lab": lab, "run": flcourse, "test": test, "setup": lambda: 0}
+    commands = {"demo": demo, "lab": lab, "run": flcourse, "test": test, "book": book, "setup": lambda: 0}
     if not argv or argv[0] in ("-h", "--help") or (argv[0] != "run" and argv[1:2] in (["-h"], ["--help"])):
         say(__doc__.strip())
         return 0 if argv else 2
     if argv[0] not in commands or (argv[0] == "setup" and argv[1:]):
-        stop(f"{' '.join(argv)!r} is no command; there are demo, lab, run, test and setup, see --help", 2)
+        stop(f"{' '.join(argv)!r} is no command; there are demo, lab, run, test, book and setup, see --help", 2)
     try:
         if setup() and argv[0] == "setup":
             say(f"Ready. Next, your first points: {me()} demo")

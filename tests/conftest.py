@@ -15,8 +15,8 @@ hypothesis.settings.register_profile("flcourse", deadline=None)
 hypothesis.settings.load_profile("flcourse")
 
 # Trainings, measurements of speed, exports, many programs started, set-ups: what course.py test --fast leaves out.
-SLOW = {"bench", "calibration", "course", "export", "loop", "recipes", "show_training", "streamlit_app", "threads"}
-SLOW |= {"cli", "fuzz", "kills", "network_files", "tools", "train_detector", "webcam", "wheel"}
+SLOW = {"bench", "book", "calibration", "course", "export", "loop", "recipes", "show_training", "streamlit_app"}
+SLOW |= {"cli", "fuzz", "kills", "network_files", "threads", "tools", "train_detector", "webcam", "wheel"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

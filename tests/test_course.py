@@ -42,7 +42,7 @@ def test_help_names_every_command(course, capsys):
     assert course.main(["demo", "-h"]) == 0
     assert course.main([]) == 2
     out = capsys.readouterr().out
-    for command in ("demo", "lab", "run", "test", "setup"):
+    for command in ("demo", "lab", "run", "test", "book", "setup"):
         assert f"course.py {command}" in out
 
 

@@ -130,7 +130,7 @@ def constraints():
 def test_every_dependency_says_who_needs_it():
     lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
     extras = PROJECT["optional-dependencies"]
-    assert set(extras) == {"course", "app", "dev"}
+    assert set(extras) == {"course", "app", "book", "dev"}
     for requirement in sum(extras.values(), PROJECT["dependencies"]):
         found = [line for line in lines if line.strip().startswith(f'"{requirement}"')]
         assert found
