@@ -364,7 +364,7 @@ def book(*args):
     site = BUILD / "book"
     places = ["-c", ROOT / "docs" / "book", "-d", BUILD / "doctrees"]
     status = run(PYTHON, "-m", "sphinx", "-q", "-W", "--keep-going", *places, *args, ROOT, site, cwd=ROOT)
-    if not status:
+    if not (status or args):
         say(f"The book is in {site}: open index.html there in a browser, no server and no network is needed.")
     return status
 

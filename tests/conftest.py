@@ -1,6 +1,7 @@
 """Plain `pytest` runs as `course.py test` does: as any user has it."""
 
 import os
+from collections import Counter
 
 import hypothesis
 import pytest
@@ -17,6 +18,20 @@ hypothesis.settings.load_profile("flcourse")
 # Trainings, measurements of speed, exports, many programs started, set-ups: what course.py test --fast leaves out.
 SLOW = {"bench", "book", "calibration", "course", "export", "loop", "recipes", "show_training", "streamlit_app"}
 SLOW |= {"cli", "fuzz", "kills", "network_files", "threads", "tools", "train_detector", "webcam", "wheel"}
+
+
+@pytest.hookimpl(trylast=True)  # below the slowest tests
+def pytest_terminal_summary(terminalreporter):
+    """How long each notebook took."""
+    seconds = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "duration", None) and ".ipynb" in report.nodeid:
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    if seconds:
+        terminalreporter.section("notebooks")
+        for name, taken in sorted(seconds.items()):
+            terminalreporter.line(f"{taken:6.1f} s  {name}")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

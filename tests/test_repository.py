@@ -175,10 +175,26 @@ def test_github_runs_what_ci_runs():
     job = workflow["jobs"]["test"]
     assert {name.split("-")[0] for name in job["strategy"]["matrix"]["os"]} == {"ubuntu", "macos", "windows"}
     assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run", "python course.py test"]
+    for name in ("test", "wheel"):
+        pythons = [Version(python) for python in workflow["jobs"][name]["strategy"]["matrix"]["python"]]
+        assert Version("3.11") in pythons and max(pythons) >= Version("3.14"), name
+    steps = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
+    for command in ("pip wheel --no-deps", "flcourse demo", "course.py run data detectors", "course.py book"):
+        assert any(command in step for step in steps), command
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "course.py test" in script
     if os.name != "nt":
         assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_the_book_is_published_from_main():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text(encoding="utf-8"))
+    assert workflow[True]["push"] == {"branches": ["main"]}  # YAML 1.1 reads "on" as true
+    build, publish = workflow["jobs"]["build"]["steps"], workflow["jobs"]["publish"]
+    assert [step["run"] for step in build if "run" in step][-1] == "python course.py book"
+    assert build[-1]["with"]["path"] == "build/book"  # where course.py puts it
+    assert publish["permissions"] == {"pages": "write", "id-token": "write"}
+    assert workflow["permissions"] == {"contents": "read"}
 
 
 # --- files ---
