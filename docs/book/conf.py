@@ -29,7 +29,7 @@ exclude_patterns = [".*", "**/.*", "build", "dist", "my_notebooks", "outputs", "
 
 nb_execution_mode = "off"
 nb_merge_streams = True
-myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_enable_extensions = ["dollarmath", "amsmath", "html_image"]
 myst_heading_anchors = 4  # links to a page's sections work as on GitHub
 # Widgets need a running kernel; the static figure after each stands for it.
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
