@@ -89,6 +89,8 @@ def test_outputs_are_the_committed_ones_and_images_say_what_they_are(pages):
         outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
         page = pages[f"notebooks/{path.stem}.html"]
         assert len(page.images) >= sum("image/png" in data for data in outputs) > 0
+        tables = sum("\n|--" in "".join(data.get("text/markdown", "")) for data in outputs)
+        assert page.path.read_text(encoding="utf-8").count("<table") >= tables > 0
     for name, page in pages.items():
         for text in page.images:
             assert text and not re.search(r"[0-9a-f]{32}", text), f"{name}: an image without an alternative text"

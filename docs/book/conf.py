@@ -17,7 +17,7 @@ import flcourse
 ROOT = Path(__file__).resolve().parents[2]
 
 project = "flcourse"
-author = "flcourse contributors"
+author = copyright = "flcourse contributors"
 version = release = flcourse.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 
@@ -29,6 +29,7 @@ exclude_patterns = [".*", "**/.*", "build", "dist", "my_notebooks", "outputs", "
 
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # the results at a notebook's end are a table
 myst_enable_extensions = ["dollarmath", "amsmath", "html_image"]
 myst_heading_anchors = 4  # links to a page's sections work as on GitHub
 # Widgets need a running kernel; the static figure after each stands for it.
