@@ -356,6 +356,7 @@ def lab(*args):
     say(f"Opening the course in your browser; your copies of its notebooks are in {COPIES}. Ctrl-C here ends it.")
     first = "/lab/tree/my_notebooks/01_numpy_mnist.ipynb"
     place = ["--ServerApp.root_dir=" + str(ROOT), "--LabApp.default_url=" + first]
+    place.append("--LabApp.news_url=None")  # else the first thing a learner sees is a question about Jupyter's news
     return run(PYTHON, "-m", "jupyterlab", *place, *args, cwd=ROOT, settings={"FLCOURSE_COMMAND": f"{me()} run"})
 
 

@@ -137,6 +137,7 @@ def test_lab_opens_the_first_notebook_in_a_copy(lesson, monkeypatch, capsys):
     monkeypatch.setattr(lesson, "run", lambda *command, **more: calls.append(command[2:]) or 0)
     assert lesson.lab("--no-browser") == 0
     assert {"--LabApp.default_url=/lab/tree/my_notebooks/01_numpy_mnist.ipynb", "--no-browser"} <= set(calls[0])
+    assert "--LabApp.news_url=None" in calls[0]
     assert "my_notebooks" in capsys.readouterr().out
     copies = {path.name: path.read_text() for path in lesson.COPIES.iterdir() if path != lesson.ORIGINALS}
     assert copies == {name: f"first {name}" for name in ("01_numpy_mnist.ipynb", "README.md")}
