@@ -28,3 +28,17 @@ def test_the_ablation_leads_from_the_original_to_the_course_one_change_a_row():
     original = RECIPES["original"]
     assert (rows[0].head, rows[0].loss, rows[0].augment) == (original.head, original.loss, original.augment)
     assert rows[0].config == replace(original.config, epochs=3)
+
+
+def test_the_cifar10_ablation_changes_what_its_rows_say():
+    measure = tool("measure_cifar10")
+    kinds = {name: {type(m).__name__ for m in row.net().modules()} for name, row in measure.ROWS.items()}
+    assert [name for name, found in kinds.items() if "Residual" not in found] == ["no residuals"]
+    assert [name for name, found in kinds.items() if "BatchNorm2d" not in found] == [
+        "no batch norm, and a rate it can bear (0.02)"
+    ]
+    weights = {name: sum(p.numel() for p in row.net().parameters() if p.ndim > 1) for name, row in measure.ROWS.items()}
+    assert len(set(weights.values())) == 1
+    first, *others = measure.ROWS.values()
+    for row in others:
+        assert 1 <= sum(getattr(row, name) != getattr(first, name) for name in vars(first)) <= 2
