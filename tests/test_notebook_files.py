@@ -1,6 +1,7 @@
 """The notebook files as they are committed: whole runs with their outputs, small, without widget state."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def test_notebook_file(path):
         )
         if "raises-exception" not in tags:
             assert not any(output["output_type"] == "error" for output in cell["outputs"]), f"cell {number} failed"
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.name < "03"], ids=lambda path: path.name)
+def test_below_every_figure_stands_what_is_to_be_seen(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    for cell, below in pairwise(cells):
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", ())):
+            first = "".join(below["source"]).split("\n")[0]
+            assert first.startswith("*") and first.endswith("*") and len(first) > 30, "".join(cell["source"])[:200]
 
 
 # --- notebook 5's network in notebook 6 ---

@@ -51,7 +51,7 @@ def training_curves(history: list[dict], accuracy_label: str = "points within 15
         ax.set(xlabel="epoch", ylabel=label, title=label.split(" (")[0].capitalize())
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
-        ax.legend()
+        ax.legend(loc="best" if name == "loss" else "lower right")  # accuracies rise away from there
     axes[0].set_yscale("log")
     return figure
 
