@@ -24,6 +24,7 @@ MODULES = {
 }
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 STUB = re.compile(r"^check\.(\w+)\((\w+)\)$", re.MULTILINE)
+USED = re.compile(r"^(\w+) = check\.(\w+)\.use\(", re.MULTILINE)
 SOLUTION = re.compile(r"<details><summary>Solution</summary>.*?```python\n(.*?)```", re.DOTALL)
 
 
@@ -39,6 +40,16 @@ def exercises():
                 yield pytest.param(path, *asked.groups(), source, solution[1], id=f"{path.stem[:2]}-{asked[1]}")
 
 
+def solved_above(path, stub):
+    """What the cells above an exercise use of the ones before: `share = check.share.use(my_share)`."""
+    check, names = MODULES[path.stem[:2]], {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if source == stub:
+            return names
+        names |= {name: getattr(check, used).reference for name, used in USED.findall(source)}
+
+
 def adam(w, g, state, lr, beta1=0.9, beta2=0.999, eps=1e-8):
     """Notebook 02's, which the solution of exercise 2.3 calls."""
     t = state["t"] = state.get("t", 0) + 1
@@ -52,6 +63,7 @@ def test_stub_and_solution(path, name, answer, stub, solution):
     check = MODULES[path.stem[:2]]
     for code, right in ((stub, False), (solution, True)):
         scope = {"np": np, "torch": torch, "F": F, "adam": adam, "MIRROR": MIRROR, "check": check}
+        scope |= solved_above(path, stub)
         exec(code, scope)
         verdict = getattr(check, name)(scope[answer])
         assert verdict.right == right, verdict
@@ -321,6 +333,13 @@ WRONG = [  # check, answer, a word of the hint that fits it
     (n6.back, lambda p, m: (p - m[:, 2]) @ m[:, :2], "transpose"),
     (n6.back, lambda p, m: (p - m[:, 2]) @ np.linalg.inv(m[:, :2]), "rows"),
     (n6.back, lambda p, m: p, "not yet"),
+    (
+        n6.surplus,
+        lambda s, r, low, high: r[(s >= low) & (s < high)].mean() - s[(s >= low) & (s < high)].mean(),
+        "round",
+    ),
+    (n6.one_euro, lambda v, seconds, least, beta: v, "nothing is smoothed"),
+    (n6.own_zero, lambda a, f: a - a.mean(), "frontal frames"),
     (n6.share, lambda c, s: 1 - 1 / (1 + 1 / (2 * np.pi * c * s)), "stays of the old"),
     (n6.share, lambda c, s: 1 / (1 + 1 / (c * s)), "2 pi"),
     (n6.share, lambda c, s: 2 * np.pi * c * s, "beyond 1"),

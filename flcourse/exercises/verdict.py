@@ -136,7 +136,7 @@ def array(answer: Any) -> np.ndarray:
     try:
         return np.asarray(answer, float)
     except (TypeError, ValueError):
-        raise Wrong(f"expected numbers, got {type(answer).__name__} {str(answer)[:60]}") from None
+        raise Wrong(f"expected numbers, got {type(answer).__name__} {' '.join(str(answer).split())[:60]}") from None
 
 
 def number(answer: Any) -> float:
