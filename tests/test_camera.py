@@ -7,51 +7,16 @@ import time
 import cv2
 import numpy as np
 import pytest
+from stand_ins import Finder, Marks
 
 from flcourse.errors import CourseError
 from flcourse.face.overlays import OVERLAYS
-from flcourse.face.track import TrackedFace
-from flcourse.points import Box
 from flcourse.show import live_image as module
 from flcourse.show.camera import BrowserCamera, film_strip, play
 from flcourse.show.live_image import to_jpeg
 
 FRAME = np.full((120, 160, 3), 90, np.uint8)
 FRAME[40:80, 60:100] = (200, 40, 40)  # red, so that RGB and BGR can be told apart
-
-
-class Finder:
-    """Stands in for a tracker: one face wherever it looks, and a list of what it was asked."""
-
-    def __init__(self):
-        self.asked, self.resets, self.slow = [], 0, 0.0
-
-    def __call__(self, image, at):
-        self.asked.append((image, at))
-        time.sleep(self.slow)
-        points = np.full((68, 2), 50.0, np.float32)
-        return [TrackedFace(points, 0.9, Box(40, 20, 60, 60), 0.8, 1, points)]
-
-    def reset(self):
-        self.resets += 1
-
-
-class Marks:
-    """Opens overlays that write a number into the first pixel: how many frames this one has drawn."""
-
-    def __init__(self):
-        self.opened = []
-
-    def __call__(self, name):
-        self.opened.append(name)
-        drawn = 0
-
-        def overlay(image, faces, at):
-            nonlocal drawn
-            drawn += 1
-            image[:8, :8] = 20 * drawn
-
-        return overlay
 
 
 class Browser:

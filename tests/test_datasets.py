@@ -5,7 +5,6 @@ Small made-up sets in torchvision's layout, from a server on this machine.
 
 import gzip
 import hashlib
-import http.server
 import io
 import os
 import pickle
@@ -17,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from loopback import serving
+from loopback import RangeHandler, serving
 from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10, MNIST
 
@@ -34,25 +33,15 @@ def md5(data: bytes) -> str:
     return hashlib.md5(data).hexdigest()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(RangeHandler):
     """Serves `server.archives` below /good/, reversed below /wrong/, a third at a time below /cut/."""
 
     def do_GET(self):
-        asked = self.headers.get("Range")
-        self.server.requests.append((self.path, asked))
         _, how, name = self.path.split("/")
         content = self.server.archives[name]
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
+        start = self.begin(content)
         body = content[::-1] if how == "wrong" else content
         self.wfile.write(body[start : start + len(content) // 3 + 1] if how == "cut" else body[start:])
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from urllib.error import URLError
 from urllib.parse import quote, unquote
 
 import pytest
-from loopback import serving
+from loopback import RangeHandler, serving
 
 from flcourse import download, errors, files
 from flcourse.errors import CourseError
@@ -27,25 +27,15 @@ SHA1 = hashlib.sha1(CONTENT).hexdigest()
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(RangeHandler):
     """Serves CONTENT as the path asks: /whole, /cut, /no-range, /wrong, /stall, /missing, /short."""
 
     def do_GET(self):
-        asked = self.headers.get("Range")
-        self.server.requests.append((self.path, asked))
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.path != "/no-range" else 0
-        content = CONTENT[::-1] if self.path == "/wrong" else CONTENT
         if self.path == "/missing":
+            self.server.requests.append((self.path, self.headers.get("Range")))
             return self.send_error(404)
-        if self.path == "/short":
-            content = content[:1000]
-        if start >= len(content):
-            return self.send_error(416)
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
+        content = {"/wrong": CONTENT[::-1], "/short": CONTENT[:1000]}.get(self.path, CONTENT)
+        start = self.begin(content, ranges=self.path != "/no-range")
         body = content[start:]
         if self.path == "/cut":  # a connection never brings more than a third
             body = body[: len(CONTENT) // 3]
@@ -56,9 +46,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return None
         self.wfile.write(body)
         return None
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture

@@ -2,45 +2,13 @@
 
 import numpy as np
 import pytest
+from stand_ins import Finder, Marks
 
 from flcourse.errors import CourseError
 from flcourse.face.live import LiveLoop
-from flcourse.face.track import TrackedFace
-from flcourse.points import Box
 
 FRAME = np.zeros((120, 160, 3), np.uint8)
 FRAME[:, :40] = 200  # its left is light
-
-
-class Finder:
-    def __init__(self):
-        self.frames, self.resets = [], 0
-
-    def __call__(self, frame, at):
-        self.frames.append(frame)
-        points = np.full((68, 2), 50.0, np.float32)
-        return [TrackedFace(points, 0.9, Box(40, 20, 60, 60), 0.8, 1, points)]
-
-    def reset(self):
-        self.resets += 1
-
-
-class Overlays:
-    """Opens overlays that write how many frames they have drawn into the first pixel."""
-
-    def __init__(self):
-        self.opened = []
-
-    def __call__(self, name):
-        self.opened.append(name)
-        drawn = 0
-
-        def overlay(image, faces, at):
-            nonlocal drawn
-            drawn += 1
-            image[0, 0] = drawn
-
-        return overlay
 
 
 def test_the_frame_is_the_callers_and_the_drawing_a_copy():
@@ -51,27 +19,27 @@ def test_the_frame_is_the_callers_and_the_drawing_a_copy():
 
 
 def test_tracker_and_overlay_begin_anew_with_the_mirror():
-    finder, overlays = Finder(), Overlays()
-    loop = LiveLoop(finder, ["one"], overlays)
+    finder, marks = Finder(), Marks()
+    loop = LiveLoop(finder, ["one"], marks)
     for at, mirror in enumerate([False, False, True, True, True, False]):
         loop.mirror = mirror
         loop(FRAME, at / 30)
         assert (loop.frame == (FRAME[:, ::-1] if mirror else FRAME)).all() and loop.frame.flags.c_contiguous
-    assert finder.resets == 2 and len(overlays.opened) == 3
-    assert loop.image[0, 0, 0] == 1  # the third overlay's first frame
+    assert finder.resets == 2 and len(marks.opened) == 3
+    assert loop.image[0, 0, 0] == 20  # the third overlay's first frame
     loop.reset()
     loop.mirror = True  # at the beginning it turns nothing that was seen
     loop(FRAME, 0.0)
-    assert finder.resets == 3 and len(overlays.opened) == 4
+    assert finder.resets == 3 and len(marks.opened) == 4
 
 
 def test_overlays_are_chosen_by_name():
-    overlays = Overlays()
-    loop = LiveLoop(Finder(), ["one", "two"], overlays)
+    marks = Marks()
+    loop = LiveLoop(Finder(), ["one", "two"], marks)
     for name in ("one", "two", "one"):
         loop.choose(name)
         loop(FRAME, 0.0)
-    assert overlays.opened == ["one", "two", "one"] and loop.name == "one"
+    assert marks.opened == ["one", "two", "one"] and loop.name == "one"
     with pytest.raises(CourseError, match="overlay 'three': expected one of one, two"):
         loop.choose("three")
     with pytest.raises(CourseError, match="overlays: none is named"):
@@ -83,7 +51,7 @@ def test_closed_it_looks_no_more():
     finder = Finder()
     loop = LiveLoop(finder, ["points"])
     loop.close()
-    assert loop(FRAME, 0.0) is None and not finder.frames and loop.image is None
+    assert loop(FRAME, 0.0) is None and not finder.asked and loop.image is None
 
 
 def test_functions_need_no_reset():
