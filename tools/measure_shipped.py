@@ -26,16 +26,18 @@ from flcourse.apps.evaluation import BOX_SOURCES, predict
 from flcourse.data.datasets import cifar10
 from flcourse.data.drawing.shape import Expression
 from flcourse.data.drawn_faces import draw_face
-from flcourse.data.imglab import IBUG_TEST, IBUG_TRAIN, Face, read_imglab, split_faces
+from flcourse.data.imglab import IBUG_TEST, IBUG_TRAIN, Face, read_face_image, read_imglab, split_faces
+from flcourse.data.videos import blink_times, blinking_face
+from flcourse.face.behaviour import Blinks
 from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks, shipped_weights
-from flcourse.face.measure import measure
+from flcourse.face.measure import expression_meters, expression_word, eye_openness, head_pose, measure
 from flcourse.files import atomic_write
-from flcourse.images import read_image
 from flcourse.metrics import ACCEPT
-from flcourse.points import Box, apply
+from flcourse.points import Box, apply, face_box
 
 DRAWN = 224  # drawn faces, as many as there are test faces; none of their seeds was trained on
 DRAWN_SEED = 10_000_000
+BLINKERS, BLINKS = range(1, 7), 20  # drawn people, blinks of each
 # scikit-image's photographs and scans without a human face. `camera` and `astronaut` show people; `chelsea` is a cat.
 FACE_FREE = (
     *("brick", "cell", "chelsea", "clock", "coffee", "coins", "grass", "gravel", "horse", "hubble_deep_field"),
@@ -118,7 +120,7 @@ def judge(landmarker: FaceLandmarker, cases: Sequence[Changed]) -> dict:
 
 def robustness(landmarker: FaceLandmarker, faces: Sequence[Face]) -> dict:
     """The same weights where faces are hard to see."""
-    images = [read_image(face.path) for face in faces]
+    images = [read_face_image(face) for face in faces]
     rows = {
         name: judge(landmarker, [change(p, f, i) for i, (p, f) in enumerate(zip(images, faces, strict=True))])
         for name, change in tqdm(CHANGES.items(), desc="robustness")
@@ -182,6 +184,62 @@ def shut(landmarker: FaceLandmarker, people: int = 80) -> dict:
     return {"people": people, "median": quartiles[1], "quartiles": quartiles[::2]}
 
 
+def blinks(landmarker: FaceLandmarker) -> dict:
+    """Blinks of `BLINKERS` drawn people, `BLINKS` each, as the tracker's points count them: by person, right and false.
+
+    The face's box follows from the points before it, as in the tracker, without its detector.
+    """
+    right, false = [], []
+    for person in tqdm(BLINKERS, desc="blinks"):
+        counter, box, ended = Blinks(), None, []
+        for frame in blinking_face(BLINKS, person=person, seed=person):
+            found = landmarker.at(frame.image, [box or face_box(frame.points)])[0]
+            box = face_box(found.points)
+            if counter.update(float(eye_openness(found.points).mean()), frame.time):
+                ended.append(frame.time)
+        near = [np.abs(blink_times(BLINKS, person) + 0.2 - time) < 0.25 for time in ended]
+        right.append(int(np.any(near, axis=0).sum()) if near else 0)
+        false.append(len(ended) - right[-1])
+    return {"people": len(BLINKERS), "blinks": BLINKS, "right": right, "false": false}
+
+
+def pose(landmarker: FaceLandmarker, heads: int = 200) -> dict:
+    """Mean error of head pose on drawn heads turned by up to 50 degrees, from the found points and the true ones."""
+    faces = [draw_face(DRAWN_SEED + i) for i in range(heads)]
+    true = np.array([(face.yaw, face.pitch, face.roll) for face in faces])
+    found = [landmarker.at(face.image, [face.box])[0].points for face in faces]
+
+    def errors(points: Sequence[np.ndarray]) -> dict[str, float]:
+        poses = [head_pose(p, face.image.shape[1::-1]) for p, face in zip(points, faces, strict=True)]
+        seen = np.array([(one.yaw, one.pitch, one.roll) for one in poses if one])
+        return dict(zip(("yaw", "pitch", "roll"), np.abs(seen - true).mean(axis=0).round(2).tolist(), strict=True))
+
+    return {"heads": heads, "found": errors(found), "true": errors([face.points for face in faces])}
+
+
+def expressions(landmarker: FaceLandmarker, people: int = 80) -> dict:
+    """Percent of drawn neutral, smiling and surprised faces called so, against their own calm face and the average."""
+    right = {"own": [], "average": []}
+    for seed in tqdm(range(people, 2 * people), desc="expressions"):  # the rule's limits were chosen on the first
+        rng = np.random.default_rng(seed)
+        turned = {"yaw": rng.uniform(-15, 15), "pitch": rng.uniform(-10, 10), "roll": rng.uniform(-15, 15)}
+        made = {
+            "calm": Expression(),
+            "neutral": Expression(smile=rng.uniform(-0.1, 0.1), brow_raise=rng.uniform(-0.2, 0.2)),
+            "smile": Expression(smile=rng.uniform(0.5, 1), lips_apart=rng.uniform(0, 0.8)),
+            "surprise": Expression(brow_raise=rng.uniform(0.6, 1), mouth_open=rng.uniform(0.35, 1)),
+        }
+        seen = {}
+        for word, expression in made.items():
+            face = draw_face(DRAWN_SEED + seed, expression=expression, plain=True, **turned)
+            seen[word] = measure(landmarker.at(face.image, [face.box])[0].points)
+        calm = seen.pop("calm")
+        for word, measures in seen.items():
+            right["own"].append(expression_word(expression_meters(measures, calm)) == word)
+            right["average"].append(expression_word(expression_meters(measures)) == word)
+    return {"people": people} | {name: round(100 * float(np.mean(found)), 1) for name, found in right.items()}
+
+
 def state_held_out(weights: str, judged: dict) -> None:
     """Write into a shipped network's files how accurate it is on held-out faces; its weights stay as they are."""
     path = shipped_weights()[weights]
@@ -214,8 +272,11 @@ def main() -> None:
                 record["openness"] = openness(faces, found)
                 record["things"] = rejection(landmarker, found)
     record["shut"] = shut(landmarker)
+    record["blinks"] = blinks(landmarker)
+    record["pose"] = pose(landmarker)
+    record["expressions"] = expressions(landmarker)
     record["robustness"] = robustness(landmarker, test)
-    record["validation"] = judge(landmarker, [unchanged(read_image(face.path), face, 0) for face in val])
+    record["validation"] = judge(landmarker, [unchanged(read_face_image(face), face, 0) for face in val])
     measured = json.loads(args.json.read_text(encoding="utf-8")) | record
     atomic_write(args.json, json.dumps(measured, indent=1, sort_keys=True) + "\n")
     print(f"recorded in {args.json}: {', '.join(record)}")

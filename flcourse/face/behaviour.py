@@ -10,7 +10,6 @@ import numpy as np
 
 from flcourse.face.measure import (
     AVERAGE,
-    SHUT,
     HeadPose,
     Measures,
     Meters,
@@ -52,15 +51,17 @@ class RollingQuantile:
 class Blinks:
     """Counts a face's blinks, and tells how closed its eyes are, from eye openness over time.
 
-    Eyes differ, and so do networks: of closed eyes the shipped one answers points about 0.63 times as far apart as of
-    the same eyes open, where true points would touch. So both ends are the person's own: `open`, the upper quartile of
-    the last half minute, and `shut`, a part of it, from the depth of the last blinks. A blink is a closure that begins
-    above CLOSES, ends below OPENS and lasts LEAST to MOST seconds; more is eyes closed, less is noise.
+    Eyes differ, and so do networks: of closed eyes the shipped one answers points that nearly touch, one that saw few
+    closed eyes points 0.6 times as far apart as of the same eyes open. So both ends are the person's own: `open`, the
+    upper quartile of the last half minute, and `shut`, a part of it, from the depth of the last blinks. A blink is a
+    closure that begins above CLOSES, ends below OPENS and lasts LEAST to MOST seconds; more is eyes closed, less is
+    noise.
 
     One thread at a time; can be pickled and copied, state and all.
     """
 
-    LEAST_DEPTH = 0.88  # openness of closed eyes in parts of open ones, at most; SHUT at first
+    LEAST_DEPTH = 0.88  # openness of closed eyes in parts of open ones, at most
+    FIRST_DEPTH = 0.63  # until there are blinks: a network's that saw few closed eyes, so that its blinks are seen, too
     CLOSES, OPENS = 0.5, 0.3  # of `closure`; apart, so that noise near one of them does not count twice
     # s. Blinks of alert people take 0.1 to 0.4 s (Caffier, Erdmann and Ullsperger, 2003); from half a second on lid
     # closures are held for micro-sleep. A shorter dip is one noisy frame of 30 in a second.
@@ -73,7 +74,7 @@ class Blinks:
         self.closure = 0.0  # 0: open, 1: closed, held to that range
         self.closed_for = 0.0  # s, of the closure that lasts
         self._open = RollingQuantile(30.0, 0.75)
-        self._depths: deque[float] = deque([SHUT], maxlen=9)
+        self._depths: deque[float] = deque([self.FIRST_DEPTH], maxlen=9)
         self._began: float | None = None
         self._deepest, self._start, self._before = 1.0, None, -np.inf
 
