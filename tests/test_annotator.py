@@ -8,9 +8,10 @@ from toys import template, toy_set
 from flcourse.data.drawn_faces import draw_face
 from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError
+from flcourse.face.landmarker import FaceLandmarks
 from flcourse.images import read_image
-from flcourse.points import N_POINTS, PARTS, face_box
-from flcourse.show.annotator import WHERE, Annotator, scheme
+from flcourse.points import N_POINTS, PARTS, Box, face_box
+from flcourse.show.annotator import WHERE, Annotator, proposal, scheme
 
 POINTS = template() * 70 + (61.37, 48.81)  # fractions of a pixel, as clicks on an enlarged image give
 IMAGE = np.random.default_rng(0).integers(0, 256, size=(110, 130, 3), dtype=np.uint8)
@@ -189,3 +190,21 @@ def test_scheme_is_a_face():
     # Every point can be told from its neighbours, and chosen: 1.5 parts of 100 are 3.6 pixels of the screen.
     apart = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1)) + 100 * np.eye(68)
     assert apart.min() > 1.5
+
+
+# --- where to begin ---
+
+
+def test_the_largest_of_several_faces_is_proposed_and_an_average_one_where_there_is_none():
+    image = np.zeros((120, 200, 3), np.uint8)
+    faces = [
+        FaceLandmarks((template() * side + 20).astype(np.float32), 0.9, Box(20, 20, side, side), 1.0)
+        for side in (30, 60, 40)
+    ]
+    assert np.array_equal(proposal(image, faces), faces[1].points)
+    average = proposal(image, [])
+    assert average.shape == (68, 2)
+    low, high = average.min(axis=0), average.max(axis=0)
+    assert np.allclose((low + high) / 2, (99.5, 59.5)) and (high - low).max() == pytest.approx(72)
+    assert average[36, 0] < average[45, 0] and average[8, 1] > average[27, 1]  # upright
+    assert Annotator(image, points=average).done

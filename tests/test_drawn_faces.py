@@ -208,6 +208,15 @@ def test_the_iris_follows_the_gaze():
     assert x[0] < 0.5 < x[1]
 
 
+def test_a_face_says_who_is_drawn_and_what_is_before_it():
+    many = [draw_face(seed, 48) for seed in range(40)]
+    assert 0 < sum(face.glasses for face in many) < 20 and 0 < sum(face.covered for face in many) < 20
+    for seed, face in enumerate(many[:3]):
+        plain = draw_face(seed, 48, yaw=20, plain=True)
+        assert not plain.glasses and not plain.covered
+        assert plain.person.darkness == face.person.darkness and plain.light.hard == face.light.hard
+
+
 def test_plain_faces_hide_nothing_and_are_the_same_people():
     for seed in range(3):
         assert (draw_face(seed, 96, plain=True).points == draw_face(seed, 96).points).all()

@@ -249,7 +249,7 @@ import sys
 import numpy as np
 from pathlib import Path
 from flcourse.show.annotator import Annotator
-from flcourse.show.faces import explore_augmentation
+from flcourse.show.augmentation import explore_augmentation
 
 SPOTS = [(23, 31), (61, 12), (80, 66)]  # white on dark grey, to be found on the screen
 image = np.full((80, 100, 3), 40, np.uint8)
@@ -343,12 +343,17 @@ def test_augmentation_explorer_follows_its_controls(face_widgets):
     explorer = face_widgets.explorer("mirror: chance")
     image = explorer.locator("img")
     image.scroll_into_view_if_needed()
-    for label, key in (("turn: typical angle", "End"), ("mirror: chance", "Home"), ("mirror: chance", "End")):
+    for label, key in (("rotation: typical", "End"), ("mirror: chance", "Home"), ("mirror: chance", "End")):
         before = image.get_attribute("src")
         face_widgets.slider(label).press(key)
         expect(image).not_to_have_attribute("src", before)
     values = "[explorer.controls[name].value for name in ('rotation', 'mirror')]"
     assert face_widgets.evaluate(values) == [45, 1]
+    assert "rotation=45" in explorer.locator("code").inner_text()
+    before = image.get_attribute("src")
+    explorer.get_by_role("button", name="Reset").click()
+    expect(image).not_to_have_attribute("src", before)
+    assert face_widgets.evaluate(values) == [10, 0.5]
     before = image.get_attribute("src")
     explorer.get_by_role("checkbox").uncheck()
     expect(image).not_to_have_attribute("src", before)
@@ -386,7 +391,8 @@ def test_a_training_is_watched_and_stopped(folder, open_notebook):
         expect(image).not_to_have_attribute("src", before, timeout=60_000)  # drawn anew while it trains
         opened.page.get_by_role("button", name="Stop").click()
         opened.wait_for_python("training.status.value.startswith('stopped')", 60)
-        assert opened.evaluate("training.status.value") == "stopped; the checkpoint is kept"
+        said = opened.evaluate("training.status.value")
+        assert re.fullmatch(r"stopped after \d+ epochs; the checkpoint is kept", said)
         assert opened.evaluate("len(training.result()[1])") >= 2
         assert opened.evaluate("Path('training/run/last.pt').exists()")
         assert not opened.errors()

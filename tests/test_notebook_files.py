@@ -41,13 +41,52 @@ def test_notebook_file(path):
             assert not any(output["output_type"] == "error" for output in cell["outputs"]), f"cell {number} failed"
 
 
-@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.name < "04"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.name < "03"], ids=lambda path: path.name)
 def test_below_every_figure_stands_what_is_to_be_seen(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     for cell, below in pairwise(cells):
         if any("image/png" in output.get("data", {}) for output in cell.get("outputs", ())):
             first = "".join(below["source"]).split("\n")[0]
             assert first.startswith("*") and first.endswith("*") and len(first) > 30, "".join(cell["source"])[:200]
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.name[:2] in ("04", "05")], ids=lambda p: p.name)
+def test_every_figure_has_an_alternative_text(path):
+    """In its cell's metadata, as nbconvert reads it, and in the output's, which tools/save.py writes."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                text = cell["metadata"].get("alt", "")
+                assert len(text) > 30, f"no alternative text: {''.join(cell['source'])[:60]}"
+                assert output["metadata"].get("image/png", {}).get("alt") == text
+        if cell["cell_type"] == "markdown":
+            assert "![](" not in "".join(cell["source"])
+
+
+def test_figures_stated_in_words_are_the_recorded_ones():
+    measured = json.loads((shipped_weights()["xception"].parent / "measured.json").read_text(encoding="utf-8"))
+    [text04], [text05] = (
+        [path.read_text(encoding="utf-8") for path in NOTEBOOKS if path.name.startswith(n)] for n in ("04", "05")
+    )
+    recorded = measured["set"]
+    one, two, three = (f"{mode:.0f}" for mode in recorded["modes"][:3])
+    assert f"On {recorded['faces']:,} real training faces" in text04
+    assert f"{one}, {two} and {three} % of the variance" in text04
+    for text in (text04, text05):
+        assert f"{measured['mean_shape']:.1f} %" in text and f"{recorded['mean_shape_aligned']:.1f} %" in text
+    gain = measured["ablation_2"]["val_nme"] - measured["ablation_3"]["val_nme"]
+    assert f"worth {gain:.2f} of NME" in text05
+    shares = [measured[f"ablation_{i}"]["minutes"] for i in range(6)]
+    assert f"{min(shares):.0f} to {max(shares):.0f} minutes each" in text05
+    poses = measured["poses"]
+    for k, (low, high) in enumerate(pairwise(poses["edges"])):
+        row = " | ".join(str(poses["nme"][name][k]) for name in ("front", "all", "one side"))
+        assert f"| {low} to {high} | {row} |" in text05
+    side = poses["nme"]["one side"]
+    assert f"{side[0]} % at one end and {side[-1]} % at the other" in text05
+    faces, held_out = measured["course_15"]["training_faces"], measured["validation"]["faces"]
+    assert f"trained on {faces - held_out:,}, with {held_out} held out" in text05
 
 
 # --- notebook 5's network in notebook 6 ---

@@ -1,17 +1,26 @@
 """Figures of faces: points on the right pixels, and every control of the augmentation's explorer does something."""
 
 import io
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
 import pytest
 from toys import template, toy_face
 
+from flcourse import metrics
 from flcourse.data.augment import Augment
 from flcourse.data.face_dataset import FaceDataset
+from flcourse.errors import CourseError
 from flcourse.points import MIRROR, N_POINTS
-from flcourse.show.faces import SETTINGS, augmentation_figure, explore_augmentation, face_gallery, number_directions
+from flcourse.show.augmentation import (
+    SETTINGS,
+    augment_code,
+    augmentation_figure,
+    explore_augmentation,
+    kept_augment,
+)
+from flcourse.show.faces import face_gallery, number_directions
 
 POINTS = template() * 70 + 49.5
 
@@ -192,3 +201,59 @@ def test_opens_with_something_to_see(faces):
     assert np.abs(crop - augmented).mean() > 5
     points = np.asarray(after.collections[-1].get_offsets())
     assert (points > 0).all() and (points < 112).all()  # mild: the whole face is still inside
+
+
+# --- the settings, taken along ---
+
+
+class Middle:
+    """A network that says of every crop that all points are in its middle."""
+
+    name, engine, size, accept = "middle", "none", 96, 0.0
+
+    def __call__(self, crops):
+        assert crops.shape[1:] == (1, 96, 96) and np.abs(crops).max() <= 1
+        return {"points01": np.full((len(crops), 68, 2), 0.5, np.float32)}
+
+
+def test_the_settings_are_kept_and_read_back(faces, tmp_path):
+    keep = tmp_path / "data" / "my_augment.json"
+    explorer = explore_augmentation(faces, keep=keep)
+    opened = explorer.augment
+    assert kept_augment(keep, opened) is opened  # nothing kept yet
+    explorer.controls["rotation"].value = 31
+    explorer.controls["mirror"].value = 0.0
+    assert "rotation=31" in explorer.code.value and "mirror" not in explorer.code.value
+    assert augment_code(explorer.augment) in explorer.code.value
+    [button] = [b for b in explorer.buttons.children if "Keep" in b.description]
+    button.click()
+    assert "notebook 5" in explorer.code.value
+    assert kept_augment(keep, opened) == explorer.augment == replace(opened, rotation=31, mirror=0.0)
+    explorer.reset()
+    assert explorer.augment == opened and "notebook 5" not in explorer.code.value
+    explorer.set(Augment())
+    assert explorer.augment == Augment() and "<code>Augment()</code>" in explorer.code.value
+    for text in ("[]", "{", '{"rotation": "much"}', '{"spin": 1}'):
+        keep.write_text(text)
+        with pytest.raises(CourseError, match="keep others in notebook 4"):
+            kept_augment(keep, opened)
+
+
+def test_a_reset_draws_once(faces, monkeypatch):
+    explorer = explore_augmentation(faces)
+    explorer.controls["noise"].value = 20
+    drawn = []
+    monkeypatch.setattr(explorer, "_png", lambda: drawn.append(explorer.augment) or b"")
+    explorer.reset()
+    assert drawn == [explorer.augment] and explorer.augment.noise == SETTINGS["noise"].start
+
+
+def test_a_network_is_judged_on_every_draw(faces):
+    augment = Augment(rotation=30)
+    figure = augmentation_figure(faces[0], augment, seed=1, samples=6, network=Middle())
+    dataset = FaceDataset(faces[:1], 96, augment, seed=1)
+    middle = np.full((1, 68, 2), 47.5)
+    errors = [float(metrics.nme(middle, dataset.crop(0, epoch)[1][None])[0]) for epoch in range(1, 8)]
+    assert figure.axes[1].get_title() == f"after: NME {errors[0]:.1f} %"
+    assert [ax.texts[0].get_text() for ax in figure.axes[2:]] == [f"{error:.1f}" for error in errors[1:]]
+    assert f"mean NME {np.mean(errors[1:]):.1f} %, worst {max(errors[1:]):.1f} %" in figure.texts[0].get_text()

@@ -104,10 +104,41 @@ def test_what_goes_wrong_is_told_and_raised(faces, tmp_path):
     with pytest.raises(CourseError, match="first weights are not of this network"):
         training.result()
     assert training.status.value.startswith("CourseError: the first weights")
-    early = LiveTraining(faces, RECIPE, tmp_path / "early")
+
+
+def test_stopped_before_the_first_epoch_there_is_a_network_and_it_goes_on(faces, tmp_path):
+    early = LiveTraining(faces, RECIPE, tmp_path)
     early.stop()
-    with pytest.raises(RuntimeError, match="within the first epoch"):
-        early.result()
+    network, history = early.result()
+    assert len(early.losses) == 1 and "after 0 epochs" in early.status.value
+    [row] = history
+    assert row["epoch"] == 0 and row["val_nme"] > 0 and network(torch.zeros(1, 1, 48, 48)).points01.shape == (1, 68, 2)
+    to_png(early.figure)
+    later = LiveTraining(faces, RECIPE, tmp_path)  # run again, the cell goes on by itself
+    _, history = later.result()
+    assert later.out == tmp_path and not later.note
+    assert [row["epoch"] for row in history] == [1, 2] and len(later.losses) == 7  # of two epochs of four batches
+
+
+def test_other_settings_go_to_a_folder_of_their_own(faces, tmp_path):
+    out = tmp_path / "mine"
+    short = replace(RECIPE, config=replace(RECIPE.config, epochs=1))
+    LiveTraining(faces, short, out).result()
+    longer = LiveTraining(faces, RECIPE, out)
+    _, history = longer.result()
+    assert longer.out == tmp_path / "mine-2" and len(history) == 2
+    assert longer.note == "'mine' was trained with epochs=1, now epochs=2; this one begins as 'mine-2'"
+    wider = LiveTraining(faces, replace(RECIPE, width=0.08), out)
+    wider.result()
+    assert wider.out == tmp_path / "mine-3" and wider.note.endswith("begins as 'mine-3'")
+    again = LiveTraining(faces, RECIPE, out)  # what is done stays done, and is found again
+    _, same = again.result()
+    assert again.out == tmp_path / "mine-2" and same == history and again.losses == []
+    assert again.note.endswith("goes on as 'mine-2'") and again.status.value == "done"
+    before = again.figure.axes[0].lines[-1]  # no batch of this session, but the epochs of the one before
+    assert before.get_ydata() == pytest.approx([row["train_loss"] for row in history])
+    (out / "last.pt").write_bytes(b"torn")
+    assert LiveTraining(faces, short, out).out == tmp_path / "mine-4"
 
 
 def test_an_interrupt_while_waiting_stops_as_the_button_does(faces, tmp_path, monkeypatch):
@@ -137,6 +168,9 @@ def test_flows_are_drawn_with_the_networks_own_sizes(head, said):
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert any(said in text for text in texts)
     assert any("8 middle" in text for text in texts)
+    assert any("lateral link" in text for text in texts) == (head == "heatmap")
+    millions = [float(text.split("\n")[1].split()[0]) for text in texts if text.endswith(" M")]
+    assert sum(millions) == pytest.approx(sum(p.numel() for p in network.parameters()) / 1e6, abs=0.04)
     with torch.inference_mode():
         stride16, _ = network.entry(torch.zeros(1, 1, 48, 48))
     assert any(f"{stride16.shape[1]} × 3 × 3" in text for text in texts)

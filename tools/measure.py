@@ -15,6 +15,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -23,13 +24,17 @@ import flcourse.weights
 from flcourse import metrics
 from flcourse.apps.evaluation import predict
 from flcourse.data.datasets import fetch_drawn_faces
+from flcourse.data.drawn_faces import draw_face
+from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import IBUG_TEST, IBUG_TRAIN, Face, read_imglab, split_faces
 from flcourse.errors import CourseError
 from flcourse.face.landmarker import FaceLandmarks
 from flcourse.files import atomic_write, find_file
-from flcourse.points import N_POINTS, PARTS, apply, crop_matrix
+from flcourse.images import write_image
+from flcourse.points import N_POINTS, PARTS, apply, crop_matrix, tight_box
 from flcourse.training.checkpoints import load_network
 from flcourse.training.devices import Device, choose_device
+from flcourse.training.losses import measure_points
 from flcourse.training.recipes import RECIPES, Recipe, train_landmarks
 
 MEASURED = Path(flcourse.weights.__file__).parent / "measured.json"
@@ -146,6 +151,90 @@ def mean_shape_error() -> float:
     return float(metrics.nme(np.broadcast_to(crops[0].mean(axis=0), (len(val_faces), N_POINTS, 2)), crops[1]).mean())
 
 
+def set_figures() -> dict:
+    """What notebook 04 says of the training faces as a set: shapes, and how the boxes lie to tight ones."""
+    faces = real_faces()
+    shapes = np.stack([_upright(face.points) for face in faces]).astype(float)  # (N, 68, 2)
+    mean = shapes.mean(axis=0)
+    singular = np.linalg.svd((shapes - mean).reshape(len(shapes), -1), compute_uv=False)
+    tight = [tight_box(face.points) for face in faces]
+    shifts = [np.subtract(f.box.centre, t.centre) / t.side for f, t in zip(faces, tight, strict=True)]
+    ratio = [f.box.side / t.side for f, t in zip(faces, tight, strict=True)]
+    boxes = {"right": [s[0] for s in shifts], "down": [s[1] for s in shifts], "size": ratio}
+    return {
+        "faces": len(faces),
+        "photographs": len({face.photo for face in faces}),
+        "mean_shape_aligned": round(float(metrics.nme(np.broadcast_to(mean, shapes.shape), shapes).mean()), 2),
+        "modes": [round(100 * float(part), 1) for part in (singular**2 / (singular**2).sum())[:6]],
+        "boxes": {name: _histogram(np.array(values)) for name, values in boxes.items()},
+    }
+
+
+def _upright(points: np.ndarray) -> np.ndarray:
+    """Points (68, 2) without place, size and tilt, as notebook 04 aligns them."""
+    centred = points - points.mean(axis=0)
+    cos, sin = (points[45] - points[36]) / np.linalg.norm(points[45] - points[36])
+    return centred @ np.array([[cos, -sin], [sin, cos]]) / np.sqrt((centred**2).sum() / N_POINTS)
+
+
+def _histogram(values: np.ndarray, bins: int = 40) -> dict:
+    counts, edges = np.histogram(values, bins)
+    return {
+        "mean": round(float(values.mean()), 3),
+        "deviation": round(float(values.std()), 3),
+        "counts": counts.tolist(),
+        "edges": [round(float(edge), 4) for edge in edges],
+    }
+
+
+POSES = {  # the yaws of a training set, degrees: see `DrawnFace.yaw`
+    "all": lambda rng: rng.normal(0, 19),
+    "front": lambda rng: rng.normal(0, 4),
+    "one side": lambda rng: -abs(rng.normal(0, 19)),
+}
+POSE_FACES, POSE_TEST = 400, 300
+POSE_EDGES = (-45, -25, -8, 8, 25, 45)
+
+
+def pose_figures() -> dict:
+    """NME by yaw of one small network trained on three sets of drawn faces, which differ in their poses only."""
+    small = recipe("course", 25, size=64, width=0.25)
+    small = replace(small, augment=replace(small.augment, mirror=0.0, occlusion=0.0))
+    rng = np.random.default_rng(0)
+    with TemporaryDirectory() as folder:
+        yaws = rng.uniform(POSE_EDGES[0], POSE_EDGES[-1], POSE_TEST)
+        test = FaceDataset(_drawn_with(Path(folder) / "test", 1_000_000, yaws.tolist()), small.size)
+        inputs, true = (torch.stack(part) for part in zip(*(test[i] for i in range(len(test))), strict=True))
+        bins = np.digitize(yaws, POSE_EDGES[1:-1])
+        table = {}
+        for name, pose in POSES.items():
+            drawn = [float(np.clip(pose(rng), POSE_EDGES[0], POSE_EDGES[-1])) for _ in range(POSE_FACES)]
+            faces = _drawn_with(Path(folder) / name, 2_000_000, drawn)  # the same people each time
+            network, _ = train_landmarks(faces, small, Path(folder) / f"run {name}", progress=False)
+            network.eval()
+            with torch.inference_mode():
+                nme = measure_points(network(inputs), true)["nme"].numpy()
+            table[name] = [round(float(nme[bins == k].mean()), 1) for k in range(len(POSE_EDGES) - 1)]
+    return {"edges": list(POSE_EDGES), "nme": table, "training_faces": POSE_FACES, "test_faces": POSE_TEST}
+
+
+def _drawn_with(folder: Path, seed: int, yaws: Sequence[float]) -> list[Face]:
+    """Drawn faces turned by these yaws, as files."""
+    faces = []
+    for number, yaw in enumerate(yaws):
+        drawn = draw_face(seed + number, yaw=float(yaw))
+        write_image(folder / f"{number}.png", drawn.image)
+        faces.append(Face(folder / f"{number}.png", f"{number}.png", drawn.box, drawn.points.astype(np.float32)))
+    return faces
+
+
+OTHERS: dict[str, tuple[str, Callable[[], object]]] = {
+    "mean_shape": ("one shape for all faces", lambda: round(mean_shape_error(), 2)),
+    "set": ("shapes and boxes of the training faces", set_figures),
+    "poses": ("small networks trained on biased sets of drawn faces, by yaw", pose_figures),
+}
+
+
 def run(name: str, runs: Path, device: Device) -> dict:
     """Train (or go on with) one experiment and return what is to be recorded."""
     experiment = EXPERIMENTS[name]
@@ -189,16 +278,14 @@ def main() -> None:
     if args.list or not args.names:
         for name, experiment in EXPERIMENTS.items():
             print(f"{name:14} {experiment.about}")
-        print("mean_shape     one shape for all faces")
+        for name, (about, _) in OTHERS.items():
+            print(f"{name:14} {about}")
         return
-    if unknown := set(args.names) - {*EXPERIMENTS, "mean_shape"}:
+    if unknown := set(args.names) - {*EXPERIMENTS, *OTHERS}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; --list says what there is")
     for name in args.names:
         with choose_device("cpu") as device:
-            if name == "mean_shape":
-                record = round(mean_shape_error(), 2)
-            else:
-                record = run(name, args.runs, device)
+            record = OTHERS[name][1]() if name in OTHERS else run(name, args.runs, device)
         measured = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {}
         measured[name] = record
         measured["machine"] = f"{platform.machine()}, torch {torch.__version__.partition('+')[0]}, times on CPU"

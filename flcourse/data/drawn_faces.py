@@ -41,6 +41,10 @@ class DrawnFace:
     yaw: float  # degrees; > 0: the face turns to the image's right
     pitch: float  # degrees; > 0: the face looks up
     roll: float  # degrees; > 0: the head is tipped counter-clockwise as seen
+    person: Person
+    light: Light
+    glasses: bool
+    covered: bool  # whether a hand or something else is before the face
 
 
 def draw_face(
@@ -81,13 +85,15 @@ def draw_face(
     for paint in (features.eyes, features.brows, features.nose, features.mouth):
         paint(scene, painting)
     extras.front_hair(scene, adding)
+    glasses = covered = False
     if not plain:
         extras.brim(scene, adding)
-        if chance(adding, GLASSES):
+        if glasses := chance(adding, GLASSES):
             extras.glasses(scene, adding)
-        if chance(adding, COVERED):
+        if covered := chance(adding, COVERED):
             extras.something_before(scene, adding)
-    return DrawnFace(_photograph(canvas.image, lens), seen, box, expression, *pose)
+    image = _photograph(canvas.image, lens)
+    return DrawnFace(image, seen, box, expression, *pose, person, light, glasses, covered)
 
 
 def write_drawn_faces(

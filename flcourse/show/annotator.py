@@ -15,6 +15,7 @@ import traitlets
 from flcourse.data.drawing.shape import NEUTRAL, Expression, express
 from flcourse.data.imglab import Face, read_imglab, write_imglab
 from flcourse.errors import CourseError
+from flcourse.face.landmarker import FaceLandmarks
 from flcourse.images import read_image, write_image
 from flcourse.points import N_POINTS, PARTS, Box, face_box
 from flcourse.show.assets import parts, script, style
@@ -203,6 +204,23 @@ class Annotator(Noted, anywidget.AnyWidget):
         # Faces of one image stand together in the file, the newest last.
         self._saved[xml.resolve()] = [face for face in faces if face.file == file][-1]
         return faces
+
+
+AVERAGE_PART = 0.6  # of the image's shorter side: how high an average face stands where none was found
+
+
+def proposal(image: np.ndarray, found: Sequence[FaceLandmarks]) -> np.ndarray:
+    """Points (68, 2) to begin an annotation of `image` (H, W, 3) with: those of the largest of the faces found.
+
+    Where none was found they are an average face's, in the middle of the image, to be dragged into place.
+    """
+    if found:
+        return max(found, key=lambda face: face.box.side).points.astype(float)
+    points = express(NEUTRAL, Expression())[:, :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    height, width = image.shape[:2]
+    scale = AVERAGE_PART * min(height, width) / (high - low).max()
+    return (points - (low + high) / 2) * scale + ((width - 1) / 2, (height - 1) / 2)
 
 
 def as_marks(points: Sequence | np.ndarray | None) -> list[list[float] | None]:

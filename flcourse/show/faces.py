@@ -1,22 +1,16 @@
-"""Figures of faces with their 68 points, and of what augmentation does to them."""
+"""Figures of faces with their 68 points."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import ipywidgets
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from flcourse.data.augment import Augment
-from flcourse.data.face_dataset import FaceDataset
-from flcourse.data.imglab import Face
 from flcourse.face.draw import PART_COLOURS
 from flcourse.points import CLOSED_PARTS, N_POINTS, PARTS
 from flcourse.show.plot import Figure
-from flcourse.show.widgets import Explorer, explore
 
 # Of OpenCV's colours, as matplotlib takes them.
 COLOURS = {name: tuple(value / 255 for value in colour) for name, colour in PART_COLOURS.items()}
@@ -52,7 +46,7 @@ def plot_points(ax: Axes, points: np.ndarray, inches: float, numbers: bool = Fal
 
 def _plot_numbers(ax: Axes, points: np.ndarray, inches: float) -> None:
     """Write the 68 indices beside their points, where neighbours leave room."""
-    size = float(np.clip(1.1 * inches, 4, 9))
+    size = float(np.clip(1.4 * inches, 4, 10))
     outline = [patheffects.withStroke(linewidth=0.28 * size, foreground=OUTLINE)]
     away = number_directions(points)
     for name, part in PARTS.items():
@@ -99,7 +93,7 @@ def number_directions(points: np.ndarray) -> np.ndarray:
     return away / np.maximum(np.hypot(*away.T), 1e-9)[:, None]
 
 
-def _show(ax: Axes, image: np.ndarray, points: np.ndarray | None, inches: float, numbers: bool = False) -> None:
+def show_face(ax: Axes, image: np.ndarray, points: np.ndarray | None, inches: float, numbers: bool = False) -> None:
     """An image, and its points where there are any, in axes `inches` wide."""
     low, high = (0, 255) if image.dtype == np.uint8 else (None, None)  # a dark grey image stays dark
     ax.imshow(image, cmap="gray", vmin=low, vmax=high)
@@ -130,123 +124,14 @@ def face_gallery(
     lines = 1 + max((text.count("\n") for text in titles), default=0) if titles else 0
     tallest = max(image.shape[0] / image.shape[1] for image in images)
     gap = 0.06
-    row = size * tallest + gap + 0.17 * lines  # inches
+    row = size * tallest + gap + 0.21 * lines  # inches
     layout = ConstrainedLayoutEngine(w_pad=gap / 2, h_pad=gap / 2, wspace=0, hspace=0)
     figure = Figure(figsize=((size + gap) * columns, row * rows), layout=layout)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in axes[len(images) :]:
         ax.axis("off")
     for i, image in enumerate(images):
-        _show(axes[i], image, points[i] if points is not None else None, size, numbers)
+        show_face(axes[i], image, points[i] if points is not None else None, size, numbers)
         if i < len(titles):
             axes[i].set_title(titles[i], fontsize=9, pad=3)
     return figure
-
-
-# --- augmentation ---
-
-LARGE, SMALL = 2.9, 0.94  # inches: before and after; the further samples
-SAMPLE_ROWS = 3
-TITLE, TITLE_PAD = 11, 5  # typographic points: the titles' size, and how far above the images they stand
-
-
-def augmentation_figure(
-    face: Face, augment: Augment, seed: int = 0, size: int = 112, samples: int = 12, points: bool = True
-) -> Figure:
-    """A face's crop before and after augmentation, large, and `samples` further draws of the same settings.
-
-    All come from `FaceDataset.crop`, so they are what training sees, but for grey: crops of `size` x `size` pixels.
-    The same `seed` draws the same; `points` shows the 68 points, which must move with the image.
-    """
-    dataset = FaceDataset([face], size, seed=seed)
-    shown = [dataset.crop(0)]  # as no augmentation leaves it
-    dataset.augment = augment
-    shown += [dataset.crop(0, epoch) for epoch in range(1 + samples)]  # as training goes on: every epoch draws anew
-    columns = -(-samples // SAMPLE_ROWS)
-    gap, head = 0.12, 0.3  # inches
-    width = 2 * LARGE + columns * SMALL + (3 if columns else 2) * gap
-    figure = Figure(figsize=(width, LARGE + head))
-    height = LARGE + head
-
-    def axes(left: float, bottom: float, side: float) -> Axes:
-        return figure.add_axes((left / width, bottom / height, side / width, side / height))
-
-    for number, title in enumerate(("before", "after")):
-        ax = axes(gap / 2 + number * (LARGE + gap), 0, LARGE)
-        _show(ax, shown[number][0], shown[number][1] if points else None, LARGE)
-        ax.set_title(title, fontsize=TITLE, pad=TITLE_PAD)
-    side = SMALL - 0.03  # a little space between neighbours
-    pitch = (LARGE - side) / (SAMPLE_ROWS - 1)  # so that the last row ends where the large ones do
-    left = 2 * LARGE + 2.5 * gap
-    for number, (crop, moved) in enumerate(shown[2:]):
-        row, column = divmod(number, columns)
-        ax = axes(left + column * SMALL, LARGE - row * pitch - side, side)
-        _show(ax, crop, moved if points else None, SMALL)
-    if samples:
-        middle, line = (left + columns * SMALL / 2) / width, (LARGE + TITLE_PAD / 72) / height
-        figure.text(middle, line, f"{samples} more draws", fontsize=TITLE, ha="center", va="baseline")
-    return figure
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The control of one number of `Augment`: from 0 to `high`, opening at `start`."""
-
-    label: str
-    high: float
-    step: float
-    start: float
-
-    def control(self) -> ipywidgets.FloatSlider:
-        decimals = 2 if self.step < 0.1 else (1 if self.step < 1 else 0)
-        return ipywidgets.FloatSlider(
-            self.start, min=0, max=self.high, step=self.step, readout_format=f".{decimals}f", description=self.label
-        )
-
-
-# Augment's numbers in a learner's words: "typical" is a standard deviation (two draws of three stay within it), "up to"
-# the end of an even range, "chance" a probability (1: always). The opening values are mild, but can be seen.
-SETTINGS = {
-    "rotation": Setting("turn: typical angle, °", 45, 1, 10),
-    "scale": Setting("larger, smaller: typical", 0.5, 0.01, 0.08),
-    "offset": Setting("shift: typical, parts of the box", 0.3, 0.01, 0.04),
-    "random_crop": Setting("zoom in: up to, part cut away", 0.5, 0.01, 0.0),
-    "mirror": Setting("mirror: chance", 1, 0.05, 0.5),
-    "brightness": Setting("brightness: up to ±", 1, 0.05, 0.25),
-    "contrast": Setting("contrast: up to ±", 1, 0.05, 0.25),
-    "saturation": Setting("colourfulness: up to ±", 1, 0.05, 0.25),
-    "hue": Setting("hue: up to ±, of the circle", 0.5, 0.01, 0.02),
-    "blur": Setting("blur: chance", 1, 0.05, 0.2),
-    "noise": Setting("noise: up to, of 255 grey levels", 40, 1, 6),
-    "occlusion": Setting("covered by a patch: chance", 1, 0.05, 0.2),
-    "shut_eyes": Setting("eyes closed: chance", 1, 0.05, 0.0),
-    "dark": Setting("little light: chance", 1, 0.05, 0.0),
-}
-SEEDS = 100  # throws of the dice to choose from
-
-
-def explore_augmentation(faces: Sequence[Face]) -> Explorer:
-    """Controls for every setting of `Augment`, the face, the seed and the points, and `augmentation_figure` of them."""
-    faces = list(faces)
-    if not faces:
-        raise ValueError("no face to augment, expected at least one")
-
-    def figure(face: int, seed: int, points: bool, **settings: float) -> Figure:
-        return augmentation_figure(faces[face], Augment(**settings), seed, points=points)
-
-    names = [(f"{number}: {face.path.name}", number) for number, face in enumerate(faces)]
-    explorer = explore(
-        figure,
-        **{name: setting.control() for name, setting in SETTINGS.items()},
-        face=ipywidgets.Dropdown(options=names, description="face"),
-        seed=ipywidgets.IntSlider(0, min=0, max=SEEDS - 1, description="seed: another throw"),
-        points=ipywidgets.Checkbox(True, description="show the 68 points"),
-    )
-    # Seventeen controls in one column would push the image off the screen: as many columns as there is room for.
-    for control in explorer.controls.values():
-        control.layout.width = "min(calc(100% - 4px), 34em)"
-        control.style.description_width = "min(16.5em, 50%)"
-    explorer.layout = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
-    explorer.status.layout.width = "calc(100% - 8px)"
-    explorer.status.layout.min_height = "24px"
-    return explorer

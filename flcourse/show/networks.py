@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import torch
 from matplotlib.patches import Rectangle
+from torch import nn
 
 from flcourse.errors import CourseError
 from flcourse.face.landmarker import OnnxNetwork
@@ -37,17 +38,28 @@ def flows_figure(network: Xception, size: int, in_channels: int = 1) -> Figure:
     """Xception's entry, middle and exit flow and its head, drawn to scale for crops of `size` px.
 
     A stage is as high as its maps are wide and as wide as the root of its channels; channels, size of the maps and
-    parameters are written beside it. They come from a run of the network, not from a table.
+    parameters are written beside it. They come from a run of the network, not from a table. Of a heatmap head the three
+    stages are drawn, and the lateral link from the entry flow.
     """
-    stages = {
-        "stem": (network.entry.stem, BLUE),
-        "block 1": (network.entry.block1, BLUE),
-        "block 2": (network.entry.block2, BLUE),
-        "block 3": (network.entry.block3, BLUE),
-        f"{len(network.middle)} middle\nblocks": (network.middle, ORANGE),
-        "exit\nflow": (network.exit, GREEN),
-        "head": (network.head, PINK),
+    stages: dict[str, tuple[nn.Module, Sequence[nn.Module], str]] = {  # output of the first, parameters of the others
+        name: (module, [module], colour)
+        for name, module, colour in (
+            ("stem", network.entry.stem, BLUE),
+            ("block 1", network.entry.block1, BLUE),
+            ("block 2", network.entry.block2, BLUE),
+            ("block 3", network.entry.block3, BLUE),
+            (f"{len(network.middle)} middle\nblocks", network.middle, ORANGE),
+        )
     }
+    head = network.head
+    if isinstance(head, HeatmapHead):
+        stages["exit flow,\nnot pooled"] = (network.exit, [network.exit], GREEN)
+        stages["pixel\nshuffle"] = (head.up, [head.up], PINK)
+        stages["add, ring,\nconvolve"] = (head.join, [head.lateral, head.join], PINK)
+        stages["68 maps"] = (head.maps, [head.maps], PINK)
+    else:
+        stages["exit\nflow"] = (network.exit, [network.exit], GREEN)
+        stages["pool,\nlinear"] = (head.linear, [head.linear], PINK)
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note(name: str):
@@ -56,36 +68,47 @@ def flows_figure(network: Xception, size: int, in_channels: int = 1) -> Figure:
 
         return hook
 
-    hooks = [module.register_forward_hook(note(name)) for name, (module, _) in stages.items() if name != "head"]
+    hooks = [module.register_forward_hook(note(name)) for name, (module, _, _) in stages.items()]
     with torch.inference_mode():
-        output = network.eval()(torch.zeros(1, in_channels, size, size))
+        network.eval()(torch.zeros(1, in_channels, size, size))
     for hook in hooks:
         hook.remove()
-    shapes["head"] = tuple((output.points01 if output.logits is None else output.logits).shape[1:])
-    return _draw_stages(stages, shapes)
+    counts = {
+        name: sum(p.numel() for part in parts for p in part.parameters()) for name, (_, parts, _) in stages.items()
+    }
+    link = ("block 2", "add, ring,\nconvolve") if isinstance(head, HeatmapHead) else None
+    return _draw_stages(shapes, counts, {name: colour for name, (_, _, colour) in stages.items()}, link)
 
 
-def _draw_stages(stages: dict, shapes: dict[str, tuple[int, ...]]) -> Figure:
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+def _draw_stages(
+    shapes: dict[str, tuple[int, ...]], counts: dict[str, int], colours: dict[str, str], link: tuple[str, str] | None
+) -> Figure:
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
     ax = figure.subplots()
     tallest = max(shape[-1] for shape in shapes.values() if len(shape) == 3)
-    widest = max(np.sqrt(shape[0]) for shape in shapes.values())
+    widest = max(np.sqrt(shape[0]) for shape in shapes.values() if len(shape) == 3)
     end = 0.0  # of the stage before
-    for i, (name, (module, colour)) in enumerate(stages.items()):
-        channels, *sides = shapes[name]
+    places = {}
+    for i, (name, (channels, *sides)) in enumerate(shapes.items()):
         x = i * (1 + GAP)
         height = sides[-1] / tallest if len(sides) == 2 else 0.15
-        width = max(0.12, np.sqrt(channels) / widest)
-        ax.add_patch(Rectangle((x - width / 2, -height / 2), width, height, facecolor=colour, edgecolor="white"))
-        count = sum(p.numel() for p in module.parameters())
-        text = f"{channels} × {sides[0]} × {sides[1]}" if len(sides) == 2 else f"{channels} points"
-        ax.text(x, 0.56, name, ha="center", va="bottom", fontsize=10)
-        ax.text(x, -0.56, f"{text}\n{count / 1e6:.2f} M" if count >= 1e4 else text, ha="center", va="top", fontsize=9)
+        width = max(0.12, np.sqrt(channels) / widest) if len(sides) == 2 else 0.12
+        places[name] = x, height / 2
+        ax.add_patch(Rectangle((x - width / 2, -height / 2), width, height, facecolor=colours[name], edgecolor="white"))
+        text = f"{channels} × {sides[0]} × {sides[1]}" if len(sides) == 2 else f"{channels // 2} points"
+        count = counts[name]
+        ax.text(x, 0.62, name, ha="center", va="bottom", fontsize=10)
+        ax.text(x, -0.62, f"{text}\n{count / 1e6:.2f} M" if count >= 1e4 else text, ha="center", va="top", fontsize=9)
         if i:
             ax.annotate("", (x - width / 2 - 0.02, 0), (end + 0.02, 0), arrowprops={"arrowstyle": "->"})
         end = x + width / 2
-    ax.text(1.5 * (1 + GAP), 0.85, "entry flow", ha="center", color=BLUE, fontsize=11, fontweight="bold")
-    ax.set(xlim=(-0.7, (len(stages) - 1) * (1 + GAP) + 0.7), ylim=(-0.95, 1.08))
+    if link:
+        (x0, y0), (x1, y1) = (places[name] for name in link)
+        arrow = {"arrowstyle": "->", "connectionstyle": "arc3,rad=-0.12", "color": PINK, "linewidth": 1.5}
+        ax.annotate("", (x1, y1 + 0.02), (x0, y0 + 0.02), arrowprops=arrow)
+        ax.text((x0 + x1) / 2, 0.45, "lateral link: block 2's finer maps", ha="center", color=PINK, fontsize=9)
+    ax.text(1.5 * (1 + GAP), 0.95, "entry flow", ha="center", color=BLUE, fontsize=11, fontweight="bold")
+    ax.set(xlim=(-0.7, (len(shapes) - 1) * (1 + GAP) + 0.7), ylim=(-1.0, 1.12))
     ax.axis("off")
     return figure
 

@@ -86,7 +86,7 @@ def reliability_curve(chance: np.ndarray, right: np.ndarray, face: np.ndarray, b
     kinds = {"faces, right": face & right, "faces, wrong": face & ~right, "no faces": ~face}
     groups = [chance[chosen] for chosen in kinds.values()]
     side.hist(groups, edges, stacked=True, color=[BLUE, ORANGE, GREEN], label=list(kinds))
-    side.set(xlabel="confidence", ylabel="crops", title="Who has which confidence", xlim=(0, 1))
+    side.set(xlabel="confidence", ylabel="crops", title="How many crops have which confidence", xlim=(0, 1))
     for ax in (left, side):
         ax.grid(alpha=0.3)
         ax.legend()

@@ -6,23 +6,26 @@ from pathlib import Path
 
 import ipywidgets
 import numpy as np
+import torch
 from matplotlib.ticker import MaxNLocator
 
+from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import Face, split_faces
 from flcourse.show.notes import KernelNote, show_with_note
 from flcourse.show.plot import BLUE, ORANGE, Figure, to_png
 from flcourse.show.widgets import one_line
-from flcourse.training.checkpoints import load_network, read_training
+from flcourse.training.checkpoints import load_network, read_training, run_folder
 from flcourse.training.config import epoch_batches
+from flcourse.training.loop import evaluate
 from flcourse.training.nets import Xception
-from flcourse.training.recipes import Recipe, train_landmarks
+from flcourse.training.recipes import Recipe, describe_training, train_landmarks
 from flcourse.training.session import Clock
 
 REDRAW_SECONDS = 2.0  # drawing takes a tenth of a second, which training then waits for
 
 
 def live_figure(epoch: np.ndarray, losses: list[float], history: list[dict], epochs: int | None) -> Figure:
-    """The loss of every batch so far, with its running mean, and the error on the held-out faces after every epoch.
+    """The loss of every batch so far, its running mean and every epoch's, and the error on the held-out faces.
 
     `epoch` says when each batch came, as a fraction of epochs from 1; `epochs` is how many there will be in all, None
     where the clock decides.
@@ -34,6 +37,12 @@ def live_figure(epoch: np.ndarray, losses: list[float], history: list[dict], epo
         window = min(20, len(losses))
         mean = np.convolve(losses, np.ones(window) / window, "valid")
         left.plot(epoch[window - 1 :], mean, color=BLUE, label=f"mean of {window} batches")
+    if history:  # also of epochs trained earlier, whose batches are gone
+        ends = [row["epoch"] + 0.5 for row in history]
+        left.plot(
+            ends, [row["train_loss"] for row in history], "o", color=ORANGE, markersize=4, label="mean of an epoch"
+        )
+    if history or len(losses) > 1:
         left.legend()
     left.set(title="Training loss", xlabel="epoch", ylabel="loss", yscale="log", xlim=(1, epochs and epochs + 1))
     right.plot([row["epoch"] for row in history], [row["val_nme"] for row in history], "o-", color=ORANGE)
@@ -53,29 +62,40 @@ class LiveTraining:
     """Trains a landmark network in the background and shows how it goes; `result()` waits for the end.
 
     Arguments are `recipes.train_landmarks`'s. *Stop*, and interrupting `result()`, end the training after the batch at
-    hand; its checkpoint stays in `out`, and a new `LiveTraining` with `resume=True` goes on from there.
+    hand; its checkpoint stays in `out`, and another `LiveTraining` of the same faces and recipe goes on from there.
+    One of other settings goes to a folder of its own beside it (`checkpoints.run_folder`); `note` then says so, and
+    `out` is that folder. `resume` decides otherwise: True goes on in `out` or fails, False begins anew there.
     """
 
-    def __init__(self, faces: list[Face], recipe: Recipe, out: Path, **options: object) -> None:
-        self.out, self.recipe = out, recipe
-        train_faces, _ = split_faces(faces, recipe.val_fraction, recipe.config.seed)
+    def __init__(
+        self, faces: list[Face], recipe: Recipe, out: Path, resume: bool | None = None, **options: object
+    ) -> None:
+        self.out, self.recipe, self.note = out, recipe, ""
+        if resume is None:
+            self.out, resume, other = run_folder(out, describe_training(faces, recipe))
+            if self.out != out:
+                done = "goes on" if resume else "begins"
+                self.note = f"{out.name!r} was trained with {other}; this one {done} as {self.out.name!r}"
+        options["resume"] = resume
+        train_faces, self._held_out = split_faces(faces, recipe.val_fraction, recipe.config.seed)
         self._batches = len(epoch_batches(len(train_faces), recipe.config, 0))  # of an epoch
         self.losses: list[float] = []  # of this session's batches
         self.history: list[dict] = []
         self._before = 0.0  # epochs trained earlier
         self._spent: float = 0.0  # seconds trained earlier
         self._clock: Clock | None = None  # from the first batch on, where the training goes by the clock
-        if options.get("resume"):
-            earlier = read_training(out / "last.pt")
+        if resume:
+            earlier = read_training(self.out / "last.pt")
             self.history = earlier["history"]
             self._before = earlier["epoch"] + earlier["batch"] / self._batches
             self._spent = earlier["spent"] or 0.0
         self._error: BaseException | None = None
+        self._network: Xception | None = None  # as the training left it
         self._stop = threading.Event()
         self._drawn = 0.0
         self.button = ipywidgets.Button(description="Stop", icon="stop", tooltip="stop and keep the checkpoint")
         self.button.on_click(lambda button: self.stop())
-        self.status = ipywidgets.Label("reading faces")
+        self.status = ipywidgets.Label(self.note or "reading faces")
         self.progress = ipywidgets.FloatProgress(0, min=0, max=1, layout=ipywidgets.Layout(width="16em"))
         self.image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%"))
         self._note = KernelNote()
@@ -100,7 +120,7 @@ class LiveTraining:
     def result(self) -> tuple[Xception, list[dict]]:
         """Wait for the end; the best network so far and the history. Raises what the training raised.
 
-        Raises `RuntimeError` where it was stopped within its first epoch: no network has been evaluated yet.
+        Where it was stopped within its first epoch they are the network as it is, evaluated now, as epoch 0.
         """
         while self._thread.is_alive():
             try:
@@ -109,9 +129,18 @@ class LiveTraining:
                 self.stop()
         if self._error:
             raise self._error
-        if not self.history:
-            raise RuntimeError("stopped within the first epoch: nothing was evaluated yet; train on with resume=True")
+        if not self.history and self._network:
+            return self._network, [self._first_look(self._network)]
         return load_network(self.out / "best.safetensors")[0], self.history
+
+    def _first_look(self, network: Xception) -> dict:
+        """A row of a history for a network that no epoch has ended with."""
+        started = time.monotonic()
+        held_out = FaceDataset(self._held_out, self.recipe.size)
+        config = self.recipe.config
+        figures = evaluate(network, self.recipe.task(), held_out, config.batch_size, torch.device("cpu"))
+        row = {"epoch": 0, "seconds": round(time.monotonic() - started, 2)}
+        return row | {f"val_{name}": value for name, value in figures.items()}
 
     @property
     def figure(self) -> Figure:
@@ -123,7 +152,7 @@ class LiveTraining:
 
     def _train(self, faces: list[Face], options: dict) -> None:
         try:
-            _, self.history = train_landmarks(
+            self._network, self.history = train_landmarks(
                 faces,
                 self.recipe,
                 self.out,
@@ -137,7 +166,8 @@ class LiveTraining:
             config = self.recipe.config
             done = not self._stop.is_set() if config.minutes else len(self.history) == config.epochs
             self.progress.value = 1 if done else self.progress.value
-            self.status.value = "done" if done else "stopped; the checkpoint is kept"
+            epochs = f"{len(self.history)} epoch{'' if len(self.history) == 1 else 's'}"
+            self.status.value = "done" if done else f"stopped after {epochs}; the checkpoint is kept"
         except Exception as error:  # it is the caller's, who meets it in `result`
             self._error = error
             self.status.value = one_line(error)

@@ -201,6 +201,11 @@ def explore(figure_function: Callable[..., Figure], /, **controls) -> Explorer:
     widgets; they start at the function's default where it has one. Unlike `interact` it draws when a slider is let go,
     runs slow functions (a small training) only for the last of several moves, and shows an exception as one line.
     """
+    return Explorer(figure_function, make_controls(figure_function, **controls))
+
+
+def make_controls(figure_function: Callable[..., Figure], /, **controls) -> dict[str, Any]:
+    """`explore`'s controls by name, before there is an image."""
     parameters, made = inspect.signature(figure_function).parameters, {}
     for name, abbreviation in controls.items():
         default = parameters[name].default if name in parameters else inspect.Parameter.empty
@@ -209,7 +214,7 @@ def explore(figure_function: Callable[..., Figure], /, **controls) -> Explorer:
             raise TypeError(f"{name}={abbreviation!r}: expected (low, high), a list, a bool, a number or a widget")
         _dress(control, name)
         made[name] = control
-    return Explorer(figure_function, made)
+    return made
 
 
 def _dress(control: Any, name: str) -> None:

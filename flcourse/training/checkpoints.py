@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import zipfile
@@ -125,14 +126,42 @@ def resumed_checkpoint(path: Path | None, now: dict) -> dict:
     if not path or not path.exists():
         raise CourseError(f"{path}: no checkpoint to resume from; start without --resume")
     state = read_training(path)
+    if other := _difference(state, now):
+        raise CourseError(
+            f"{path}: was trained with {other}; resume with the same settings, or start anew with another --out"
+        )
+    return state
+
+
+def _difference(state: dict, now: dict) -> str:
+    """The first setting in which a training differs from `now`, as "width=0.25, now width=0.5"; "" where none does."""
     wanted, found = (_flat(settings["config"] | settings["describe"]) for settings in (now, state))
     for name in sorted(wanted.keys() | found.keys(), key=str):
         if wanted.get(name) != found.get(name):
-            raise CourseError(
-                f"{path}: was trained with {name}={found.get(name)!r}, now {name}={wanted.get(name)!r}; "
-                "resume with the same settings, or start anew with another --out"
-            )
-    return state
+            return f"{name}={found.get(name)!r}, now {name}={wanted.get(name)!r}"
+    return ""
+
+
+def run_folder(out: Path, now: dict) -> tuple[Path, bool, str]:
+    """Where a training with the settings `now` (as for `resumed_checkpoint`) goes, so that no other one is in its way.
+
+    That is `out`, or where a training with other settings lies there, the first of `out-2`, `out-3`, ... without one.
+    Returns the folder, whether the same training lies there to be gone on with, and what lies in `out` instead.
+    """
+    why, folder = "", out
+    for number in itertools.count(2):
+        last = folder / "last.pt"
+        if not last.exists():
+            return folder, False, why
+        try:
+            other = _difference(read_training(last), now)
+        except CourseError:
+            other = "a checkpoint that cannot be read"
+        if not other:
+            return folder, True, why
+        why = why or other
+        folder = out.with_name(f"{out.name}-{number}")
+    raise AssertionError("unreachable")
 
 
 def _flat(settings: dict, prefix: str = "") -> dict:

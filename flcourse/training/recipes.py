@@ -151,6 +151,19 @@ def get_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
+def describe_training(faces: Sequence[Face], recipe: Recipe, also: Sequence[tuple[Sequence[Face], float]] = ()) -> dict:
+    """What a checkpoint of `train_landmarks` says of its training: "config", and "describe" of recipe and faces."""
+    train_faces, val_faces = split_faces(faces, recipe.val_fraction, recipe.config.seed)
+    describe = {
+        "recipe": recipe.describe(),
+        "faces": [len(train_faces), len(val_faces)],
+        "held_out": fingerprint(val_faces),  # for calibration, which must not take others
+    }
+    if also:
+        describe["also"] = [[len(faces), share] for faces, share in also]
+    return {"config": asdict(recipe.config), "describe": describe}
+
+
 def train_landmarks(
     faces: list[Face],
     recipe: Recipe,
@@ -190,13 +203,7 @@ def train_landmarks(
                 f"the first weights are not of this network, expected width={recipe.width}, head={recipe.head!r} "
                 f"and at least {recipe.middle_blocks} middle blocks"
             ) from error
-    describe = {
-        "recipe": recipe.describe(),
-        "faces": [len(train_faces), len(val_faces)],
-        "held_out": fingerprint(val_faces),  # for calibration, which must not take others
-    }
-    if also:
-        describe["also"] = [[len(faces), share] for faces, share in also]
+    describe = describe_training(faces, recipe, also)["describe"]
     history = fit(
         model,
         recipe.task(),
