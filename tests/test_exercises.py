@@ -1,6 +1,7 @@
 """Every check of the notebooks: folded solutions pass, stubs are "not yet", usual wrong answers are told apart."""
 
 import ast
+import builtins
 import contextlib
 import json
 import re
@@ -72,6 +73,28 @@ def test_stub_and_solution(path, name, answer, stub, solution):
         verdict = getattr(scope["check"], name)(scope[answer])
         assert verdict.right == right, verdict
         assert right or verdict.text == NOT_YET
+
+
+def bound(tree):
+    """The names that code binds anywhere: imports, assignments, definitions, arguments, loops."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.alias):
+            yield (node.asname or node.name).partition(".")[0]
+
+
+@pytest.mark.parametrize("path, name, answer, stub, solution", list(exercises()))
+def test_a_solution_uses_only_names_that_its_notebook_has_by_then(path, name, answer, stub, solution):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    known = {*dir(builtins), *bound(ast.parse("\n".join([*code[: code.index(stub)], solution])))}
+    used = {n.id for n in ast.walk(ast.parse(solution)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    assert used <= known, f"{sorted(used - known)}: not imported or made in a cell above"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
@@ -274,7 +297,7 @@ WRONG = [  # check, answer, a word of the hint that fits it
     (n3.receptive_field, field(multiply_first=True), "after adding"),
     (n3.receptive_field, lambda layers: field(False)(layers) - 1, "one too small"),
     (n3.receptive_field, lambda layers: 7, "expected"),
-    (n3.count_parameters, lambda i, o, k, n, m: o * (i * k**2 + 1), "two numbers"),
+    (n3.count_parameters, lambda i, o, k, n, m: o * (i * k**2 + 1), "two things"),
     (n3.count_parameters, lambda i, o, k, n, m: (o * i * k**2, m * n), "bias"),
     (n3.count_parameters, lambda i, o, k, n, m: (o * (k**2 + 1), m * (n + 1)), "every input channel"),
     (n3.count_parameters, lambda i, o, k, n, m: (o * (i * k + 1), m * (n + 1)), "squared"),
@@ -289,6 +312,7 @@ WRONG = [  # check, answer, a word of the hint that fits it
     (n3.grad_cam, lambda a, g: (alpha(g) * a).mean(0).relu(), "mean"),
     (n3.grad_cam, lambda a, g: (alpha(g) * a).sum((1, 2)), "(h, w)"),
     (n3.grad_cam, lambda a, g: a.sum(0).relu(), "not yet"),
+    (n3.split, lambda photo, share: np.split(np.arange(len(photo)), [int(len(photo) * (1 - share))]), "both sides"),
     (n4.nme, lambda p, t: mean_distance(p, t) / eyes(t), "percent"),
     (n4.nme, mean_distance, "pixels"),
     (n4.nme, lambda p, t: 100 * mean_distance(p, t) / pupils(t), "pupils"),
