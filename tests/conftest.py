@@ -26,8 +26,9 @@ def pytest_terminal_summary(terminalreporter):
     seconds = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
-            if getattr(report, "duration", None) and ".ipynb" in report.nodeid:
-                seconds[report.nodeid.partition("::")[0]] += report.duration
+            file = getattr(report, "nodeid", "").partition("::")[0]
+            if file.endswith(".ipynb"):
+                seconds[file] += getattr(report, "duration", 0)  # warnings have none
     if seconds:
         terminalreporter.section("notebooks")
         for name, taken in sorted(seconds.items()):
