@@ -516,7 +516,7 @@ def test_training_goes_on_from_shipped_weights_in_their_shape(tmp_path, capsys):
     recipe = load_network(tmp_path / "run" / "best.safetensors")[1]["recipe"]
     assert (recipe["width"], recipe["size"], recipe["middle_blocks"]) == (
         0.5,
-        112,
+        256,
         1,
     )  # its own, but for what was asked
     capsys.readouterr()

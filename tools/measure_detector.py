@@ -231,7 +231,7 @@ def one_thread(name: str) -> Detector:
 def main() -> None:
     """Measure the detectors named and record it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("detectors", nargs="*", choices=DETECTORS, default=DETECTORS, metavar="NAME")
+    parser.add_argument("detectors", nargs="*", metavar="NAME", help=f"of {', '.join(DETECTORS)}; default: all")
     parser.add_argument("--times", action="store_true", help="only what an image takes each, in turn")
     parser.add_argument("--split", action="store_true", help="write labels_lfw_train.xml, without those held out")
     parser.add_argument("--json", type=Path, default=MEASURED, metavar="FILE", help=f"default: {MEASURED.name}")
@@ -243,7 +243,7 @@ def main() -> None:
         print(f"{path}: {len(kept)} faces; {len(held)} held out")
         return
     cv2.setNumThreads(1)
-    detectors = [one_thread(name) for name in args.detectors]
+    detectors = [one_thread(name) for name in args.detectors or DETECTORS]
     if args.times:
         record = times(detectors, held)
     else:
