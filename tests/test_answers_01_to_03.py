@@ -4,7 +4,6 @@ import sys
 
 import numpy as np
 import pytest
-import scipy.special
 import torch
 import torch.nn.functional as F
 
@@ -357,12 +356,12 @@ RIGHT = [
     (n1.parameters, [200960, 32896, 1290]),
     (n1.softmax, rows),
     (n1.softmax, changed),
-    (n1.softmax, lambda z: scipy.special.softmax(z, axis=1)),
+    (n1.softmax, lambda z: torch.from_numpy(z).softmax(dim=1).numpy()),
     (n1.softmax, lambda z: torch.from_numpy(z).softmax(dim=1)),
     (n1.softmax, lambda z: rows(z).tolist()),
     (n1.softmax, lambda z: np.stack([rows(row[None])[0] for row in z])),
     (n1.softmax, lambda z: rows(z.T, axis=0).T),
-    (n1.softmax, lambda z: np.exp(z - scipy.special.logsumexp(z, axis=1, keepdims=True))),
+    (n1.softmax, lambda z: np.exp(z - np.logaddexp.reduce(z, axis=1, keepdims=True))),
     (n1.softmax, lambda z: rows(z.astype(np.float32))),
     *((n1.untrained_loss, answer) for answer in (np.log(10), 2.3, "2.303", [2.303], np.array([2.3026]))),
     *((n1.untrained_loss, answer) for answer in (torch.tensor(2.3026), np.float32(2.3026), -np.log(0.1))),
