@@ -523,7 +523,7 @@ def test_training_goes_on_from_shipped_weights_in_their_shape(tmp_path, capsys):
     shipped = Path(weights.__file__).parent / "xception.safetensors"
     for name in ("xception", shipped):
         for more, message in (
-            (["--middle-blocks", "8"], "has 4; give --middle-blocks 4 or fewer"),
+            (["--middle-blocks", "8"], "has 3; give --middle-blocks 3 or fewer"),
             (["--width", "0.25"], "is 0.5 wide; leave --width out"),
             (["--recipe", "original"], "has a heatmap head; give --recipe course"),
         ):
