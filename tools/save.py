@@ -32,14 +32,19 @@ def with_256_colours(png: str) -> str:
     return base64.b64encode(packed.getvalue()).decode()
 
 
-def cleaned(outputs: list) -> list:
-    """A cell's outputs without widgets and stderr; what was printed in several pieces becomes one."""
+def cleaned(outputs: list, alt: str | None) -> list:
+    """A cell's outputs without widgets and stderr; what was printed in several pieces becomes one.
+
+    Its figures get the alternative text `alt`, which stands in the cell's metadata.
+    """
     kept = []
     for output in outputs:
         if output.get("name") == "stderr" or WIDGET in output.get("data", {}):
             continue
         if "image/png" in output.get("data", {}):
             output.data["image/png"] = with_256_colours(output.data["image/png"])
+            if alt:
+                output.metadata["image/png"] = {"alt": alt}
         if kept and output.output_type == kept[-1].output_type == "stream":
             kept[-1].text += output.text
         else:
@@ -57,7 +62,7 @@ def save(path: Path) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times of day
         if cell.cell_type == "code":
-            cell.outputs = cleaned(cell.outputs)
+            cell.outputs = cleaned(cell.outputs, cell.metadata.get("alt"))
     notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
     nbformat.write(notebook, path)
 
