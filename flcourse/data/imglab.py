@@ -108,7 +108,7 @@ def _parse(data: bytes, xml: Path) -> tuple[list[Face], int]:
     except DefusedXmlException as error:
         raise CourseError(f"{xml}: declares a DTD or entities, which imglab files never do; not read") from error
     except (ValueError, LookupError) as error:  # an encoding nobody knows
-        raise CourseError(f"{xml}: {error}; expected an imglab XML file") from error
+        raise CourseError(f"{xml}: {str(error)[:80]}; expected an imglab XML file") from error
     return faces, ignored
 
 
