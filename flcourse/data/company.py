@@ -54,14 +54,10 @@ def _swaying(person: int, frames: int) -> Iterator[np.ndarray]:
         yaw = told.pop("yaw", 0.0)
         return draw_face(person, SIDE, expression=Expression(**told), yaw=yaw, pitch=-2, roll=0, plain=True).image
 
-    @cache
-    def calm() -> np.ndarray:
-        return drawn(0, 0)
-
     for number in range(frames):
         scene, part = divmod(number / RATE / SCENE, 1)
         step = round(_STEPS * np.sin(np.pi * part))
-        image = drawn(int(scene), step) if step else calm()
+        image = drawn(int(scene) if step else 0, step)  # at rest all scenes are alike
         turn = 2 * np.pi * number / frames
         matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), 5 * np.sin(3 * turn), 0.92)
         matrix[0, 2] += 0.03 * SIDE * np.sin(2 * turn)
