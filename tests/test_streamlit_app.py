@@ -429,13 +429,17 @@ def test_camera_and_uploads_in_chromium(tmp_path):
 
         # The camera: the points are those of the shot, which is what the PNG holds with nothing drawn on it.
         page.get_by_text("Camera", exact=True).click()
-        page.get_by_role("button", name="Take Photo").click()
-        shown(page, "in camera.jpg")
+        take = page.get_by_role("button", name="Take Photo")
+        take.wait_for()
+        # The button is there before the camera's first images: a shot at once, as on a busy machine, is black.
+        page.wait_for_function("document.querySelector('video')?.currentTime > 0.5")
+        take.click()
+        shown(page, "1 face in camera.jpg")
         assert not page.get_by_test_id("stCameraInput").count()  # which would show the shot a second time
         for what in ("boxes", "points", "confidence"):
             page.get_by_text(f"Draw {what}", exact=True).click()
         page.wait_for_timeout(500)  # the last toggle's run has begun
-        shown(page, "in camera.jpg")
+        shown(page, "1 face in camera.jpg")
         drawn = json.loads(save(page, "Points (JSON)")[1])
         shot = decode_image(save(page, "Image (PNG)")[1], "shot")
         assert shot.shape[:2] == (drawn["height"], drawn["width"])
