@@ -487,3 +487,29 @@ def test_threads_wait_without_hogging_the_cpu(user, expected):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, "PyTorch here has no GNU OpenMP"
     assert f"GOMP_SPINCOUNT = '{expected}'" in done.stderr
+
+
+def test_small_networks_train_on_one_thread(tmp_path):
+    """Two threads share a small network's step at a loss; the thread count is the caller's again afterwards."""
+    seen = []
+
+    class Watched(nn.Linear):
+        def forward(self, values):
+            seen.append(torch.get_num_threads())
+            return super().forward(values)
+
+    before = torch.get_num_threads()
+    examples = [(torch.randn(64), torch.tensor(i % 2)) for i in range(64)]
+    torch.set_num_threads(2)
+    try:
+        for width, batch_size, threads in ((2, 8, 1), (200_000, 64, 2)):  # 2 thousand operations and 1.6 billion
+            seen.clear()
+            config = Config(epochs=1, batch_size=batch_size)
+            fit(Watched(64, width), TASK, examples, examples[:2], config, tmp_path / str(width), progress=False)
+            assert set(seen[1:]) == {threads} and torch.get_num_threads() == 2
+        with pytest.raises(CourseError, match="lower the learning rate"):
+            broken = [(torch.full((64,), torch.nan), torch.tensor(0))] * 8
+            fit(Watched(64, 2), TASK, broken, broken, Config(epochs=1, batch_size=8), progress=False)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -28,7 +28,7 @@ from flcourse.data.epoch_dataset import by_epoch
 from flcourse.errors import CourseError
 from flcourse.training.checkpoints import resumed_checkpoint, write_checkpoint, write_history, write_weights
 from flcourse.training.config import OPTIMIZER_STATE, Config, epoch_batches, make_optimizer, moving_average
-from flcourse.training.devices import Device, memory_format, to_device
+from flcourse.training.devices import Device, enough_threads, memory_format, to_device
 from flcourse.training.losses import Task
 from flcourse.training.session import Clock, graceful_end, sole_writer
 
@@ -83,6 +83,7 @@ def fit(
     device = device or Device(torch.device("cpu"))
     run = _Run(model, task, len(train_set), config, out, describe or {}, device)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(enough_threads(model, to_device(val_set[0][0], device.device), config.batch_size))
         if run.out:
             stack.enter_context(sole_writer(run.out))
         if resume:
