@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from flcourse.apps.terminal import say
 from flcourse.errors import CourseError
 from flcourse.face.track import TrackedFace
 from flcourse.face.video import Video
@@ -26,7 +25,8 @@ class Recording:
     Frames are written in their time, once, several times or not at all, so that the video runs at its rate: a camera's
     as they come, those of a file of changing rate as long as they last there. A frame of another size than the first is
     fitted into that one's, its points with it. `frame` in the CSV counts the written video's frames from 0;
-    `confidence` is empty where the network has none. Where the disk was full nothing is left, and `CourseError` raised.
+    `confidence` is empty where the network has none. Where the disk was full nothing is left, and `CourseError` raised;
+    `written` says whether the files have their names.
     """
 
     COLUMNS = ("frame", "time", "face", "confidence", *(f"{axis}{i}" for i in range(N_POINTS) for axis in "xy"))
@@ -40,7 +40,7 @@ class Recording:
                 raise CourseError(f"{path}: is a folder, expected a file's name; give another --out")
             if path.exists() and Path(video.name).exists() and path.samefile(video.name):
                 raise CourseError(f"{path}: is the source too; give another --out")
-        self.video, self.frames = video, 0
+        self.video, self.frames, self.written = video, 0, False
         self._size = 0, 0  # width, height of the first frame
         self._left_out = 0.0  # s of pauses longer than PAUSE
         self._failed = ""  # what went wrong with the CSV
@@ -111,7 +111,7 @@ class Recording:
                 os.replace(part, path)
             except OSError as error:  # on Windows, where a player has it open
                 raise CourseError(f"{path}: cannot be replaced ({error.strerror}); written to {part}") from error
-        say(f"wrote {self.frames} frames to {self.paths[0]}, points to {self.paths[1]}")
+        self.written = True
 
     def _readable(self) -> int:
         """How many of the frames can be read back: OpenCV's writer says nothing where the disk is full.

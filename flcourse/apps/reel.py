@@ -1,7 +1,5 @@
 """What `flcourse demo` plays: a video of two faces with one overlay after the other, and a sheet of all of them."""
 
-import contextlib
-import io
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -56,8 +54,7 @@ def reel(landmarker: FaceLandmarker) -> dict[str, bytes]:
     tiles: list[np.ndarray] = []
     try:
         with work_folder("flcourse") as folder:
-            told = io.StringIO()  # where the video lies for now
-            with contextlib.redirect_stdout(told), Recording(folder / "overlays.mp4", Video([], RATE)) as recording:
+            with Recording(folder / "overlays.mp4", Video([], RATE)) as recording:
                 for shown in play(landmarker):
                     recording.write(shown.image, shown.time, shown.faces)
                     if len(tiles) <= shown.scene + (shown.part >= BEST):

@@ -55,7 +55,10 @@ def webcam(
     with ExitStack() as stack:
         video = stack.enter_context(Video(source))
         tracker = stack.enter_context(FaceTracker(landmarker, smooth=smooth, live=video.live))
-        recording = stack.enter_context(Recording(out, video)) if out else None
+        recording = Recording(out, video) if out else None
+        if recording:
+            stack.callback(_tell, recording)  # when it has ended, whatever ended it
+            stack.enter_context(recording)
         loop = LiveLoop(tracker, mirror=mirror)
         loop.choose(overlay)
         screen = stack.enter_context(Window(video, loop)) if window else None
@@ -78,6 +81,11 @@ def webcam(
         except KeyboardInterrupt:
             if not video.live:
                 raise  # the file was cut short; a camera's recording has no other end
+
+
+def _tell(recording: Recording) -> None:
+    if recording.written:
+        say(f"wrote {recording.frames} frames to {recording.paths[0]}, points to {recording.paths[1]}")
 
 
 class Rate:
