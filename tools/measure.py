@@ -24,12 +24,12 @@ import flcourse.weights
 from flcourse import metrics
 from flcourse.apps.evaluation import predict
 from flcourse.data.datasets import fetch_drawn_faces
-from flcourse.data.drawn_faces import draw_face
+from flcourse.data.drawn_faces import draw_face, write_drawn_faces
 from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import IBUG_TEST, IBUG_TRAIN, Face, read_imglab, split_faces
 from flcourse.errors import CourseError
 from flcourse.face.landmarker import FaceLandmarks
-from flcourse.files import atomic_write, find_file
+from flcourse.files import atomic_write, download_folder, find_file
 from flcourse.images import write_image
 from flcourse.points import N_POINTS, PARTS, apply, crop_matrix, tight_box
 from flcourse.training.checkpoints import load_network
@@ -41,6 +41,8 @@ MEASURED = Path(flcourse.weights.__file__).parent / "measured.json"
 ABLATION = {"width": 0.25, "epochs": 10}  # small, so that a row takes five minutes
 DRAWN_FACES = 6_000
 LIGHT = 0.375  # width of the network that drawn faces train: it ships in less than 8 MB
+FINE_EPOCHS = 24
+FINE_FACES, FINE_PX = 12_000, 320  # drawn larger, for networks of 256 px: the box is half as wide as the image
 FEW = 200  # real faces, for the worth of drawn ones
 
 
@@ -65,6 +67,13 @@ def few_faces() -> list[Face]:
 def drawn_faces() -> list[Face]:
     """`DRAWN_FACES` faces that the course draws itself."""
     return read_imglab(fetch_drawn_faces(DRAWN_FACES))
+
+
+def fine_drawn_faces() -> list[Face]:
+    """`FINE_FACES` drawn faces of twice the usual detail."""
+    folder = download_folder() / f"drawn_faces_{FINE_FACES}_{FINE_PX}px"
+    labels = folder / "labels_drawn_train.xml"  # written last
+    return read_imglab(labels if labels.exists() else write_drawn_faces(folder, FINE_FACES, size=FINE_PX))
 
 
 def recipe(name: str, epochs: int, **changes: object) -> Recipe:
@@ -112,6 +121,19 @@ EXPERIMENTS = {
         "Wing loss instead of smooth L1", replace(ablation(**ABLATION)["smooth L1 instead of MSE"], loss="wing")
     ),
     "drawn": Experiment("drawn faces only", recipe("course", 10, width=LIGHT), faces=drawn_faces, test=True),
+    "drawn_fine": Experiment(
+        "drawn faces only, in detail",
+        recipe(
+            "detail",
+            FINE_EPOCHS,
+            size=256,
+            width=LIGHT,
+            config=replace(RECIPES["course"].config, epochs=FINE_EPOCHS),
+            augment=replace(RECIPES["course"].augment, shut_eyes=0.2, dark=0.1),
+        ),
+        faces=fine_drawn_faces,
+        test=True,
+    ),
     "few": Experiment(f"{FEW} real faces only", recipe("course", 60, width=LIGHT), faces=few_faces, test=True),
     "drawn_few": Experiment(
         f"drawn faces, then {FEW} real ones",
