@@ -41,7 +41,7 @@ MEASURED = Path(flcourse.weights.__file__).parent / "measured.json"
 ABLATION = {"width": 0.25, "epochs": 10}  # small, so that a row takes five minutes
 DRAWN_FACES = 6_000
 LIGHT = 0.375  # width of the network that drawn faces train: it ships in less than 8 MB
-FINE_EPOCHS = 24
+FINE_EPOCHS = 13
 FINE_FACES, FINE_PX = 12_000, 320  # drawn larger, for networks of 256 px: the box is half as wide as the image
 FEW = 200  # real faces, for the worth of drawn ones
 
