@@ -328,6 +328,20 @@ def test_in_no_time_there_is_one_step_and_its_evaluation(machine):
     assert len(history) == 1 and machine.batches == 3 + 1 + 7
 
 
+def test_when_the_time_is_up_the_progress_bar_is_full(machine, monkeypatch):
+    """A notebook's bar that is closed before stays on the page, red."""
+    closed = []
+
+    class Bar(train.tqdm):
+        def close(self):
+            closed.append((self.n, self.total))
+            super().close()
+
+    monkeypatch.setattr(train, "tqdm", Bar)
+    fit(network(), machine.task(), TRAIN, VAL, replace(MINUTE, minutes=0.01))
+    assert closed and all(n == total for n, total in closed)
+
+
 @pytest.mark.parametrize("slower", [2, 5, 20])
 def test_a_machine_that_becomes_busy_costs_steps_not_minutes(machine, slower):
     def becomes_busy(loss):

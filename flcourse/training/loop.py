@@ -215,6 +215,7 @@ class _Run:
                     return False
                 if self.clock and self.clock.progress >= 1:
                     self.cut = True
+                    bar.total = self.batch  # or a notebook leaves the bar behind in red, as if something had failed
                     break
                 if now - saved > CHECKPOINT_SECONDS:
                     self.save()
