@@ -12,7 +12,7 @@ from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError
 from flcourse.show import training as module
 from flcourse.show.networks import flows_figure, map_overlays
-from flcourse.show.plot import error_curve, to_png
+from flcourse.show.plot import error_curve, to_png, training_curves
 from flcourse.show.training import LiveTraining
 from flcourse.training.checkpoints import load_network
 from flcourse.training.nets import HeatmapHead, Xception
@@ -195,3 +195,20 @@ def test_every_error_curve_is_drawn_and_looks_different(names):
     lines = error_curve(errors).axes[0].get_lines()
     assert [line.get_label().partition(":")[0] for line in lines] == list(errors)
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == names
+
+
+@pytest.mark.parametrize("low, high", [(2.28, 2.292), (0.2, 0.8), (0.0009, 0.14), (2.5, 7), (0.5, 0.5)])
+def test_losses_are_read_as_plain_numbers(low, high):
+    values = np.linspace(high, low, 4)
+    rows = [
+        {"epoch": n, "train_loss": v, "val_loss": v, "train_accuracy": 50, "val_accuracy": 50}
+        for n, v in enumerate(values, 1)
+    ]
+    figure = training_curves(rows)
+    figure.draw_without_rendering()
+    axis = figure.axes[0].yaxis
+    bottom, top = axis.get_view_interval()
+    shown = [tick.label1.get_text() for tick in axis.get_major_ticks() if bottom <= tick.get_loc() <= top]
+    assert 2 <= len(shown) <= 10
+    assert all(bottom <= float(label) <= top for label in shown), shown
+    assert not any(tick.label1.get_text() for tick in axis.get_minor_ticks())

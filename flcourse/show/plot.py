@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib.figure
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from flcourse import colours, metrics
 from flcourse.colours import hex_code
@@ -46,13 +46,17 @@ def training_curves(history: list[dict], accuracy_label: str = "points within 15
                 values,
                 "o-" if len(epochs) < 10 else "-",
                 color=colour,
-                label={"val": "validation"}.get(part, part),
+                label={"train": "training", "val": "validation"}[part],
             )
         ax.set(xlabel="epoch", ylabel=label, title=label.split(" (")[0].capitalize())
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         ax.legend(loc="best" if name == "loss" else "lower right")  # accuracies rise away from there
     axes[0].set_yscale("log")
+    # Losses seldom span a decade: 0.2 and 0.5 say more than 10^-1 alone, and are read faster than 2 x 10^-1.
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[0].yaxis.set_major_formatter(lambda loss, _: f"{loss:.4g}")
+    axes[0].yaxis.set_minor_formatter(NullFormatter())
     return figure
 
 
@@ -143,7 +147,7 @@ def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: Sequence[
     turned = 45 if max(map(len, classes)) > 2 else 0
     ax.set_xticks(ticks, classes, rotation=turned, ha="right" if turned else "center")
     ax.set_yticks(ticks, classes)
-    ax.set(xlabel="predicted", ylabel="true", title=f"Mistakes: {mistakes.sum()} of {len(true):,}")
+    ax.set(xlabel="predicted", ylabel="true", title=f"Mistakes: {mistakes.sum():,} of {len(true):,}")
     return figure
 
 
