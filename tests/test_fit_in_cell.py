@@ -1,6 +1,7 @@
 """A training in a notebook's cell: interrupted, it says how far it came and ends the cell; it can be resumed."""
 
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +57,13 @@ def test_a_training_by_the_clock_says_how_many_minutes(tmp_path):
 def test_a_training_by_the_clock_that_ends_by_itself_is_whole(tmp_path):
     _, history = train(tmp_path, Config(batch_size=20, minutes=0.005))
     assert history
+
+
+@pytest.mark.parametrize("config, length", [(THREE, "3 epochs"), (replace(THREE, minutes=0.005), "0.005 minutes")])
+def test_the_first_line_gives_no_result_away(tmp_path, config, length, capsys):
+    fit_in_cell(MLP(64, 10), classification(), SET, SET, config, tmp_path)
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"training on 60 examples for {length}" and "val_accuracy" in second
 
 
 def test_a_notebook_shows_one_line(tmp_path, capsys):

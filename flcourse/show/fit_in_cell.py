@@ -29,14 +29,21 @@ def fit_in_cell(
     out: Path,
     *,
     device: Device | None = None,
+    progress: bool = True,
     **options: Unpack[FitOptions],
 ) -> list[dict]:
     """`loop.fit`, for a cell that is followed by others; arguments, history and errors are its.
 
+    With `progress` its first line says what is trained on and for how long: it is what JupyterLab shows of a cell's
+    hidden output, and so must not be a result that the learner is still to guess.
+
     Raises `Stopped` where the training was interrupted: what it had so far is no result to show or to go on with.
     `last.pt` is kept, and with `resume=True` the same call goes on from there.
     """
-    history = fit(model, task, train_set, val_set, config, out, device=device, **options)
+    if progress:
+        length = f"{config.minutes:g} minutes" if config.minutes else f"{config.epochs} epochs"
+        print(f"training on {len(train_set):,} examples for {length}")
+    history = fit(model, task, train_set, val_set, config, out, device=device, progress=progress, **options)
     state = read_training(out / "last.pt")
     if state["batch"]:  # a training that has ended has ended with an epoch
         far = f"{len(history)} of {config.epochs} epochs"
