@@ -145,7 +145,7 @@ def tanh_backward(answer) -> str:
     if any(same(given, right / n) for n in (*a.shape, a.size)):
         raise Wrong("the mean over the batch is in delta_a already: do not divide again")
     if not same(given, right):
-        raise Wrong("not yet: tanh'(z) = 1 - tanh(z)**2, times delta_a, element by element")
+        raise Wrong("not yet: two factors, element by element: delta_a, and tanh's slope from its output (section 1.4)")
     return "right: delta_a * (1 - a**2)"
 
 

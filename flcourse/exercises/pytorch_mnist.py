@@ -203,7 +203,7 @@ def dropout(answer) -> str:
                 f"the shape is {trained.shape}, expected that of x, {tuple(x.shape)}: zeros stay in their places"
             )
         if not same(trained, x * keep / (1 - p)):
-            raise Wrong("not yet: x where keep is 1 and 0 elsewhere, divided by 1 - p")
+            raise Wrong("not yet: what becomes of the activations that go, and what of those that stay?")
     return "right: the same as torch.nn.Dropout"
 
 
