@@ -46,7 +46,7 @@ def test_nothing_waits_and_a_late_guess_is_told(capsys):
     assert "| How many? | 9 | 7 |" in recap().data
 
 
-@pytest.mark.parametrize("text", ["", "many", "nan and", "1 2"])
+@pytest.mark.parametrize("text", ["", "many", "nan and", "1 2", "nan", "inf"])
 def test_what_is_no_number_is_asked_for_again(text):
     asked = predict("How many?")
     guess(asked, text)

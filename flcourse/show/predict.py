@@ -5,6 +5,7 @@ Whoever has guessed first remembers the answer, and notices what was believed wr
 """
 
 import html
+import math
 from collections.abc import Sequence
 
 import ipywidgets
@@ -61,9 +62,10 @@ class Prediction(ipywidgets.VBox):
             valid = guess if guess in self.choices else None
         else:
             try:
-                valid = float(str(guess).strip().rstrip("%").replace(",", "."))
+                number = float(str(guess).strip().rstrip("%").replace(",", "."))
             except ValueError:
-                valid = None
+                number = math.nan
+            valid = number if math.isfinite(number) else None
         if valid is None:
             self.status.value = "choose one" if self.choices else "a number, please"
             return
