@@ -101,6 +101,22 @@ def test_a_face_that_is_there_just_so_is_not_doubled(tmp_path):
     assert len(faces) == 1 and len(Annotator(IMAGE, POINTS + 1).save(tmp_path / "mine.xml", "me.png")) == 2
 
 
+def test_a_notebook_run_again_in_a_new_kernel_goes_on_from_what_was_corrected(tmp_path):
+    xml = tmp_path / "mine.xml"
+    assert not Annotator(IMAGE, POINTS).resume(xml, "me.png")  # nothing saved yet
+    corrected = Annotator(IMAGE, POINTS + 1.5)
+    corrected.save(xml, "me.png")
+    again = Annotator(IMAGE, POINTS)  # the proposal
+    assert again.resume(xml, "me.png") and again.points == pytest.approx(POINTS + 1.5, abs=0.01)
+    assert len(again.save(xml, "me.png")) == 1
+    again.points = POINTS + 3
+    [face] = again.save(xml, "me.png")
+    assert face.points == pytest.approx(POINTS + 3, abs=0.01)
+    other = Annotator(255 - IMAGE, POINTS)  # another image of that name is not taken for this one
+    assert not other.resume(xml, "me.png") and not other.resume(xml, "you.png")
+    assert other.points == pytest.approx(POINTS)
+
+
 @pytest.mark.parametrize("name", ["a\x01.png", "a\nb.png", "\x0b.png", "\ud800.png", "..\\a.png", "../a.png"])
 def test_a_name_that_no_reader_takes_leaves_what_is_there(tmp_path, name):
     xml = tmp_path / "in" / "mine.xml"

@@ -225,6 +225,7 @@ WRONG = [  # check, answer, a word of the message
     (n5.soft_argmax, lambda s: soft_argmax(s) * torch.nan, "nan"),
     (n5.soft_argmax, lambda s: (s.exp() / s.exp().sum((2, 3), keepdim=True)).sum(), "expected (2, 68, 2)"),
     (n5.wing, lambda error, w=0.04, e=0.008: wing(error), "ignores its arguments"),
+    (n5.wing, lambda error, w=0.04, e=0.008: error.abs() if error.abs() >= w else error, "torch.where"),
     (n5.wing, lambda error, w=0.04, e=0.008: wing(error, w), "ignores its argument e"),
     (n5.wing, lambda error, w=0.04, e=0.008: torch.where(error.abs() < w, w * torch.log1p(error.abs() / e),
                                                           error.abs() - (0.04 - 0.04 * math.log(6))), "C depends"),

@@ -90,6 +90,13 @@ def test_the_reliability_plot(calibrated):
     assert [text.get_text() for text in side.get_legend().get_texts()] == ["faces, right", "faces, wrong", "no faces"]
 
 
+def test_a_dot_of_few_answers_is_seen_to_be_one():
+    chance, right = np.r_[np.full(50, 0.12), 0.61], np.r_[np.arange(50) < 6, True]
+    left, _ = reliability_curve(chance, right, np.ones(51, bool)).axes
+    [hollow] = [line for line in left.lines if line.get_markerfacecolor() == "white"]
+    assert hollow.get_xydata().tolist() == [[0.61, 100.0]] and "fewer than 5" in hollow.get_label()
+
+
 def test_pieces_without_a_face_do_not_hold_one(xml):
     face = read_imglab(xml)[0]
     rng = np.random.default_rng(0)

@@ -124,7 +124,7 @@ def test_fine_tune(tmp_path, astronaut, course, monkeypatch):
             write_image(Path(f"photo_{number}.jpg"), draw_face(number, 160).image)
             code = annotate.replace("me_01", f"photo_{number}") + save
             exec(code if number < 10 else code.replace("my_faces", "my_test"), {})
-    assert [len(read_imglab(folder / f"my_{name}.xml")) for name in ("faces", "test")] == [10, 4]
+    assert [len(read_imglab(tmp_path / "data" / f"my_{name}.xml")) for name in ("faces", "test")] == [10, 4]
     train, before, after, export, detect, webcam = commands("fine_tune.md")
     course(train, "--epochs", "1")
     for evaluate in (before, after):

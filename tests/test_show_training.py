@@ -13,7 +13,7 @@ from flcourse.errors import CourseError
 from flcourse.show import training as module
 from flcourse.show.networks import flows_figure, map_overlays
 from flcourse.show.plot import error_curve, to_png, training_curves
-from flcourse.show.training import LiveTraining
+from flcourse.show.training import LiveTraining, live_figure
 from flcourse.training.checkpoints import load_network
 from flcourse.training.nets import HeatmapHead, Xception
 from flcourse.training.recipes import RECIPES
@@ -187,6 +187,27 @@ def test_maps_are_bright_where_they_are_high():
     assert abs(x - (9.5 * 8 - 0.5)) <= 4
     assert abs(y - (3.5 * 8 - 0.5)) <= 4
     assert image[100, 10].tolist() == [75, 75, 75]
+
+
+def test_a_map_that_marks_nothing_leaves_the_crop_as_it_is():
+    """Before training; it used to be the brightest of all, and hid the face."""
+    side = 14 + 2 * HeatmapHead.RING
+    logits = torch.normal(0.0, 0.01, (68, side, side), generator=torch.manual_seed(0))
+    crop = np.full((112, 112, 3), 100, np.uint8)
+    [image] = map_overlays(crop, logits, [30])
+    assert np.abs(image.astype(int) - 75).max() < 15
+
+
+def test_a_training_of_two_batches_is_drawn_legibly():
+    row = {"epoch": 1, "train_loss": 0.2257, "val_nme": 68.0}
+    figure = live_figure(np.array([1, 1.25]), [0.2224, 0.2291], [row], None)
+    to_png(figure)
+    left = figure.axes[0]
+    for ax in figure.axes:  # no 1.02, 1.08 and so on below "epoch"
+        assert all(float(tick.get_text()) == int(float(tick.get_text())) for tick in ax.get_xticklabels())
+    labels = {tick.get_text() for which in ("major", "minor") for tick in left.get_yticklabels(which=which)}
+    assert "0.225" in labels and not any("times" in text for text in labels)
+    assert all(len(line.get_xdata()) > 1 for line in left.get_lines() if line.get_label().startswith("mean of 2"))
 
 
 @pytest.mark.parametrize("names", [1, 4, 5, 16])

@@ -187,7 +187,12 @@ def wing(answer) -> str:
     near = WING_WIDTH * torch.log1p(size / WING_CURVE)
     jump = WING_WIDTH * math.log1p(WING_WIDTH / WING_CURVE) - WING_WIDTH
     right = right_wing(error)
-    given = array(ask(answer, error))
+    try:
+        given = array(ask(answer, error))
+    except RuntimeError as raised:
+        if "ambiguous" in str(raised):
+            raise Wrong(f"{told(raised)}: `if` asks once; torch.where(condition, a, b) asks for each error") from None
+        raise
     if given.shape != tuple(error.shape):
         raise Wrong(f"the shape is {given.shape}, expected one loss for each error, {tuple(error.shape)}")
     if bool(np.isnan(given).any()) or (same(given[200:], right[200:]) and not same(given, right)):
@@ -306,7 +311,7 @@ def biased(answer) -> str:
     if len(set(given.values())) < len(SETS):
         raise Wrong("each set was used once")
     if given["C"] != SETS["C"]:
-        raise Wrong("C: compare the two ends of its row; only a set with heads turned to one side makes them differ")
+        raise Wrong("C: compare the two ends of its column; only a set with heads turned to one side makes them differ")
     if given != SETS:
         raise Wrong("A and B: which of them falls apart on both sides, as soon as the head turns?")
     return "right: what a set does not show, its mean error does not tell"

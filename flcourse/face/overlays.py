@@ -135,7 +135,7 @@ def _attention_panel(image: np.ndarray, told: Attention, pose: HeadPose | None, 
     unit = panel_unit(image)
     scale, step, pad = 0.5 * unit, 24 * unit, 10 * unit
     perclos = "..." if told.perclos is None else f"{100 * told.perclos:.0f} %"
-    head = "" if pose is None else f"{pose.yaw:+.0f} {pose.pitch:+.0f} deg"
+    head = "" if pose is None else f"{pose.yaw:+z.0f} {pose.pitch:+z.0f} deg"  # z: never "-0"
     limits = [2 * limit for limit in (AttentionMeter.TIRED, AttentionMeter.DROWSY)]  # the bar ends at 50 %
     rows = [
         ("eyes open", f"{100 * (1 - told.closure):.0f} %", 1 - told.closure, ()),
@@ -229,7 +229,7 @@ def _head_pose() -> Overlay:
             for k in order:
                 for colour, wide in ((BLACK, thick + 3), ((VERMILION, GREEN, SKY)[k], thick)):
                     _line(image, origin, ends[k], colour, wide)
-            text = f"yaw {pose.yaw:+.0f}  pitch {pose.pitch:+.0f}  roll {pose.roll:+.0f}"
+            text = f"yaw {pose.yaw:+z.0f}  pitch {pose.pitch:+z.0f}  roll {pose.roll:+z.0f}"
             draw_label(image, text, (face.box.left, face.box.top - 0.12 * size), 0.8 * size)
 
     return draw

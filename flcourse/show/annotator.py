@@ -166,6 +166,20 @@ class Annotator(Noted, anywidget.AnyWidget):
         path = Path(path)
         return Face(path, path.name if file is None else file, self.box, self._complete().astype(np.float32))
 
+    def resume(self, xml: str | os.PathLike, file: str) -> bool:
+        """Take up again what was saved last in `xml` of the image `file`, which must be this one; whether it was there.
+
+        Its points take the place of those proposed, and `save` replaces it: so a notebook that is run again from the
+        start, in a new kernel, neither forgets what was corrected nor adds the uncorrected proposal beside it.
+        """
+        xml = Path(xml)
+        faces = [face for face in read_imglab(xml) if face.file == file] if xml.exists() else []
+        if not faces or not np.array_equal(read_image(faces[-1].path), self.image):
+            return False
+        self.points = faces[-1].points.astype(float)
+        self._saved[xml.resolve()] = faces[-1]
+        return True
+
     def save(self, xml: str | os.PathLike, file: str | None = None) -> list[Face]:
         """Write the image as PNG beside `xml` and add the face to it; return all of its faces, read back.
 

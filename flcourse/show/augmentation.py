@@ -170,7 +170,7 @@ class AugmentExplorer(Explorer):
             figure,
             **{name: setting.control() for name, setting in SETTINGS.items()},
             face=ipywidgets.Dropdown(options=names, description="face"),
-            seed=ipywidgets.IntSlider(0, min=0, max=SEEDS - 1, description="seed: another throw"),
+            seed=ipywidgets.IntSlider(0, min=0, max=SEEDS - 1, description="seed: another draw"),
             points=ipywidgets.Checkbox(True, description="show the 68 points"),
         )
         super().__init__(figure, controls)

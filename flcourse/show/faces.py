@@ -125,7 +125,8 @@ def face_gallery(
     tallest = max(image.shape[0] / image.shape[1] for image in images)
     gap = 0.06
     row = size * tallest + gap + 0.21 * lines  # inches
-    layout = ConstrainedLayoutEngine(w_pad=gap / 2, h_pad=gap / 2, wspace=0, hspace=0)
+    above = 0.07 if titles else gap / 2  # a title that touches the figure's edge looks cut off
+    layout = ConstrainedLayoutEngine(w_pad=gap / 2, h_pad=above, wspace=0, hspace=0)
     figure = Figure(figsize=((size + gap) * columns, row * rows), layout=layout)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in axes[len(images) :]:

@@ -116,13 +116,16 @@ def _draw_stages(
 def map_overlays(crop: np.ndarray, logits: torch.Tensor, points: Sequence[int]) -> list[np.ndarray]:
     """The maps of some points laid over a crop: (size, size, 3) RGB, logits (68, h, w) -> one RGB image each.
 
-    The maps reach `HeatmapHead.RING` cells beyond the crop; what lies there is cut off.
+    The maps reach `HeatmapHead.RING` cells beyond the crop; what lies there is cut off. A cell is the brighter the
+    more it has than an even share: a map that is the same everywhere, as before training, leaves the crop as it is.
     """
     ring = HeatmapHead.RING
     probabilities = logits.flatten(1).softmax(dim=1).view_as(logits)[list(points)].numpy()
+    even = 1 / (logits.shape[-1] * logits.shape[-2])
     grey = np.repeat(crop.mean(axis=2, keepdims=True), 3, axis=2)
     images = []
     for heat in probabilities[:, ring:-ring, ring:-ring]:
-        heat = cv2.resize(heat / max(float(heat.max()), 1e-9), crop.shape[1::-1])[..., None]
+        heat = (heat - even).clip(0) / max(float(heat.max()) - even, even)
+        heat = cv2.resize(heat, crop.shape[1::-1])[..., None]
         images.append((0.75 * (1 - heat) * grey + heat * (255, 190, 60)).clip(0, 255).astype(np.uint8))
     return images

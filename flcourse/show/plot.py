@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib.figure
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from flcourse import colours, metrics
@@ -17,6 +18,7 @@ BLUE, ORANGE = hex_code(colours.BLUE), hex_code(colours.VERMILION)
 GREEN, PINK = hex_code(colours.GREEN), hex_code(colours.PINK)
 COLOURS = BLUE, ORANGE, GREEN, PINK
 LINES = ("-", "--", ":", "-.")
+FEWEST = 5  # answers that a full dot of a reliability curve stands for
 
 
 class Figure(matplotlib.figure.Figure):
@@ -31,6 +33,15 @@ def to_png(figure: matplotlib.figure.Figure, dpi: int = 110) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
+
+
+def log_axis(ax: Axes) -> None:
+    """Make the y axis logarithmic, its values written as 0.2 and not as 2 times ten to the power of minus one."""
+    ax.set_yscale("log")
+    # Losses seldom span a decade: 0.2 and 0.5 say more than 10^-1 alone, and are read faster than 2 x 10^-1.
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(lambda loss, _: f"{loss:.4g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def training_curves(history: list[dict], accuracy_label: str = "points within 15 px of 299 (%)") -> Figure:
@@ -52,11 +63,7 @@ def training_curves(history: list[dict], accuracy_label: str = "points within 15
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         ax.legend(loc="best" if name == "loss" else "lower right")  # accuracies rise away from there
-    axes[0].set_yscale("log")
-    # Losses seldom span a decade: 0.2 and 0.5 say more than 10^-1 alone, and are read faster than 2 x 10^-1.
-    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes[0].yaxis.set_major_formatter(lambda loss, _: f"{loss:.4g}")
-    axes[0].yaxis.set_minor_formatter(NullFormatter())
+    log_axis(axes[0])
     return figure
 
 
@@ -77,13 +84,20 @@ def error_curve(errors: dict[str, np.ndarray], limit: float = 10.0) -> Figure:
 
 
 def reliability_curve(chance: np.ndarray, right: np.ndarray, face: np.ndarray, bins: int = 10) -> Figure:
-    """How often answers are right, by their confidence (both (N,)), and how many faces and other things have which."""
+    """How often answers are right, by their confidence (both (N,)), and how many faces and other things have which.
+
+    A bin of fewer than `FEWEST` answers has a hollow dot: of one or two the share right is 0 or 100 %, by chance.
+    """
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, side = figure.subplots(1, 2)
     edges = np.linspace(0, 1, bins + 1)
-    mean, share, _ = metrics.reliability(chance, right, bins)
+    mean, share, count = metrics.reliability(chance, right, bins)
+    few = count < FEWEST
     left.plot([0, 1], [0, 100], "--", color="grey", label="as it should be")
     left.plot(mean, 100 * share, "o-", color=BLUE, label="as it is")
+    if few.any():
+        told = f"of fewer than {FEWEST} crops"
+        left.plot(mean[few], 100 * share[few], "o", color=BLUE, markerfacecolor="white", label=told)
     left.set(
         xlabel="confidence", ylabel="error at most 8 % (% of crops)", title="Reliability", xlim=(0, 1), ylim=(0, 101)
     )

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import Face, split_faces
 from flcourse.show.notes import KernelNote, show_with_note
-from flcourse.show.plot import BLUE, ORANGE, Figure, to_png
+from flcourse.show.plot import BLUE, ORANGE, Figure, log_axis, to_png
 from flcourse.show.widgets import one_line
 from flcourse.training.checkpoints import load_network, read_training, run_folder
 from flcourse.training.config import epoch_batches
@@ -33,18 +33,20 @@ def live_figure(epoch: np.ndarray, losses: list[float], history: list[dict], epo
     figure = Figure(figsize=(9, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(epoch, losses, color=BLUE, alpha=0.3, linewidth=0.8)
-    if len(losses) > 1:
-        window = min(20, len(losses))
+    if len(losses) > 2:
+        window = min(20, len(losses) - 1)  # a mean of all of them would be one point, which is no line
         mean = np.convolve(losses, np.ones(window) / window, "valid")
-        left.plot(epoch[window - 1 :], mean, color=BLUE, label=f"mean of {window} batches")
+        first = (window - 1) // 2  # each mean stands in the middle of its batches
+        left.plot(epoch[first : first + len(mean)], mean, color=BLUE, label=f"mean of {window} batches")
     if history:  # also of epochs trained earlier, whose batches are gone
         ends = [row["epoch"] + 0.5 for row in history]
         left.plot(
             ends, [row["train_loss"] for row in history], "o", color=ORANGE, markersize=4, label="mean of an epoch"
         )
-    if history or len(losses) > 1:
+    if history or len(losses) > 2:
         left.legend()
-    left.set(title="Training loss", xlabel="epoch", ylabel="loss", yscale="log", xlim=(1, epochs and epochs + 1))
+    left.set(title="Training loss", xlabel="epoch", ylabel="loss", xlim=(1, epochs and epochs + 1))
+    log_axis(left)
     right.plot([row["epoch"] for row in history], [row["val_nme"] for row in history], "o-", color=ORANGE)
     end = (epochs or max(1, len(history))) + 0.5
     right.set(title="Held-out faces", xlabel="epoch", ylabel="NME (% of the eye distance)", xlim=(0.5, end))
@@ -53,7 +55,7 @@ def live_figure(epoch: np.ndarray, losses: list[float], history: list[dict], epo
         best = min(history, key=lambda row: row["val_nme"])
         right.set_title(f"Held-out faces: best {best['val_nme']:.2f} % (epoch {best['epoch']})")
     for ax in (left, right):
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.grid(alpha=0.3)
     return figure
 
@@ -97,7 +99,7 @@ class LiveTraining:
         self.button.on_click(lambda button: self.stop())
         self.status = ipywidgets.Label(self.note or "reading faces")
         self.progress = ipywidgets.FloatProgress(0, min=0, max=1, layout=ipywidgets.Layout(width="16em"))
-        self.image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%"))
+        self.image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%", display="none"))
         self._note = KernelNote()
         self.widget = ipywidgets.VBox(
             [ipywidgets.HBox([self.button, self.progress, self.status]), self.image, self._note],
@@ -188,6 +190,7 @@ class LiveTraining:
     def _draw(self) -> None:
         epoch, epochs = len(self.history) + 1, self.recipe.config.epochs
         self.image.value = to_png(self.figure, dpi=80)
+        self.image.layout.display = None  # until now there was nothing to show, which browsers show as a broken image
         if self._clock:
             self.progress.value = self._clock.progress
             where = f"epoch {epoch}, minute {self._clock.spent / 60:.1f} of {self.recipe.config.minutes:g}"

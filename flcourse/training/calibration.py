@@ -85,7 +85,7 @@ def calibrate(network: Xception, faces: Sequence[Face], size: int, seed: int = 0
     trial = try_out(network, faces, size, seed, progress)
     if trial.right.all() or not trial.right.any():
         raise CourseError(
-            f"{trial.right.mean():.0%} of the answers are right; a confidence cannot be learned from that"
+            f"{100 * trial.right.mean():.0f} % of the answers are right; a confidence cannot be learned from that"
         )
     second = trial.photo % 2 == 1
     photos = len(np.unique(trial.photo))
