@@ -1,6 +1,7 @@
 """The notebook files as they are committed: whole runs with their outputs, small, without widget state."""
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -48,6 +49,23 @@ def test_below_every_figure_stands_what_is_to_be_seen(path):
         if any("image/png" in output.get("data", {}) for output in cell.get("outputs", ())):
             first = "".join(below["source"]).split("\n")[0]
             assert first.startswith("*") and first.endswith("*") and len(first) > 30, "".join(cell["source"])[:200]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_guess_comes_before_its_result(path):
+    """Between a question and its result, what is trained or revealed is hidden in the saved notebook."""
+    asked = None
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"]) if cell["cell_type"] == "code" else ""
+        if " = predict(" in source:
+            asked = source
+        elif asked and (".reveal(" in source or "fit_in_cell(" in source):
+            assert cell["metadata"].get("jupyter", {}).get("outputs_hidden"), source[:200]
+        if ".reveal(" in source:
+            # The first line of what is hidden is shown: of a figure its size, of text a result.
+            first = re.search(r"plt\.show\(|display\(|print\(|fit_in_cell\(|\.use\(|\.reveal\(", source)
+            assert first and first[0] != ".reveal(", source[:200]
+            asked = None
 
 
 @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.name[:2] in ("04", "05")], ids=lambda p: p.name)
