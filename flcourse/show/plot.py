@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from flcourse import colours, metrics
@@ -19,6 +20,7 @@ GREEN, PINK = hex_code(colours.GREEN), hex_code(colours.PINK)
 COLOURS = BLUE, ORANGE, GREEN, PINK
 LINES = ("-", "--", ":", "-.")
 FEWEST = 5  # answers that a full dot of a reliability curve stands for
+GALLERY_TOP = 0.06  # inches above a gallery without a title: its images' titles would touch the edge
 
 
 class Figure(matplotlib.figure.Figure):
@@ -127,7 +129,10 @@ def gallery(
     rows = max(1, -(-len(images) // columns))  # nothing to show is a sheet without images
     lines = 1 + max((text.count("\n") for text in titles), default=0) if titles else 0
     line = 0.06 + 0.17 * lines  # inches above each image
-    figure = Figure(figsize=(size * columns, (size + line) * rows + (0.35 if title else 0)), layout="constrained")
+    top = 0 if title else GALLERY_TOP
+    height = (size + line) * rows + (0.35 if title else top)
+    layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - top / height))
+    figure = Figure(figsize=(size * columns, height), layout=layout)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in axes:
         ax.axis("off")
