@@ -332,6 +332,7 @@ WRONG = [  # check, answer, words of the hint
     (n3.grad_cam, lambda a, g: cam(g, a), "other way round"),
     (n3.grad_cam, lambda a, g: (g.mean(0) * a).sum(0).relu(), "not over the channels"),
     (n3.grad_cam, lambda a, g: (alpha(g).abs() * a).sum(0).relu(), "not yet"),
+    (n3.grad_cam, lambda a, g: (g.mean(dim=(1, 2)) * a).sum(0).relu(), "two axes more"),
     (n3.grad_cam, lambda a, g: cam(a, g).T, "shape"),
     (n3.grad_cam, lambda a, g: np.nan * cam(a, g), "not yet"),
     (n3.grad_cam, lambda a, g: 1 - cam(a, g), "not yet"),

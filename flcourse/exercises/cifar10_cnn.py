@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from flcourse.exercises.verdict import Wrong, array, ask, exercise, number, pair, same
+from flcourse.exercises.verdict import Wrong, array, ask, exercise, number, pair, same, told
 
 
 def _output_size(size, kernel, stride, padding):
@@ -151,7 +151,15 @@ def grad_cam(answer) -> str:
     a, g = torch.randn(5, 4, 3, generator=draw), torch.randn(5, 4, 3, generator=draw)
     alpha = g.mean(dim=(1, 2))[:, None, None]
     right = (alpha * a).sum(dim=0).relu()
-    given = array(ask(answer, a, g))
+    try:
+        given = array(ask(answer, a, g))
+    except RuntimeError as error:
+        if "must match" not in str(error):
+            raise
+        raise Wrong(
+            "a mean over a channel's places has shape (C,), which does not fit beside (C, h, w): give it two axes "
+            f"more, of size 1. {told(error)}"
+        ) from error
     if given.shape == (5, 4, 3):
         raise Wrong("the channels are still there: sum over them (dim=0)")
     if given.shape != (4, 3) and given.squeeze().shape == (4, 3):
