@@ -1,5 +1,6 @@
 """Notebook 06 as it ends the course: the webcam on, in a real browser, while every other cell runs beside it."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -36,6 +37,11 @@ def notebook(tmp_path_factory):
         opened.page.set_default_timeout(LONG)
         opened.page.context.grant_permissions(["camera"])
         yield opened
+
+
+def figures(cell) -> int:
+    """How many images a cell has put out."""
+    return sum("image/png" in output.get("data", {}) for output in cell.get("outputs", ()))
 
 
 def webcam_cell(notebook) -> int:
@@ -83,3 +89,6 @@ def test_the_webcam_is_on_while_every_cell_runs(notebook, time):
     until(notebook, lambda: points_are_drawn(notebook), 60, "no points after the other cells")
     expect(webcam).to_have_attribute("data-state", "on")
     assert not notebook.errors()
+    # Every figure is in its own cell: the camera's messages, which come meanwhile, take none.
+    saved = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    assert [figures(cell) for cell in notebook.cells()] == [figures(cell) for cell in saved]

@@ -121,6 +121,21 @@ def test_stopped_before_the_first_epoch_there_is_a_network_and_it_goes_on(faces,
     assert [row["epoch"] for row in history] == [1, 2] and len(later.losses) == 7  # of two epochs of four batches
 
 
+def test_a_cell_run_again_while_it_trains_stops_that_training_and_goes_on(faces, tmp_path):
+    endless = replace(RECIPE, config=replace(RECIPE.config, epochs=10**5))
+    first = LiveTraining(faces, endless, tmp_path / "mine")
+    while not first.losses:
+        time.sleep(0.05)
+    second = LiveTraining(faces, endless, tmp_path / "mine")
+    assert not first._thread.is_alive() and "the checkpoint is kept" in first.status.value
+    second.stop()
+    second.result()  # and does not raise that another training is writing there
+    assert second.out == tmp_path / "mine" and second.status.value.startswith("stopped")
+    done = first.status.value
+    first.stop()  # too late: it does not say for ever that it is stopping
+    assert first.status.value == done
+
+
 def test_other_settings_go_to_a_folder_of_their_own(faces, tmp_path):
     out = tmp_path / "mine"
     short = replace(RECIPE, config=replace(RECIPE.config, epochs=1))

@@ -248,7 +248,7 @@ function render({ model, el }) {
     swatch.style.background = part.colour;
     title.textContent = `${i} · ${part.name}`;
     hint.textContent = part.hint;
-    const to = marks()[i] ? "Drag it, or move it by the arrow keys." : "Click where it is.";
+    const to = marks()[i] ? `Drag point ${i}, or move it by the arrow keys.` : "Click where it is.";
     status.textContent = set === count ? `All ${count} points are set. ${to}` : `${set} of ${count} set. ${to}`;
     if (ended) status.textContent = ENDED;
     if (document.activeElement !== number) number.value = i;

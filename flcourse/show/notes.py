@@ -13,6 +13,7 @@ import traitlets
 from IPython.display import display
 
 from flcourse.show.assets import script, style
+from flcourse.show.cell_figures import keep_figures_in_their_cells
 
 TEXT = "Here stands a widget while its kernel runs. Run the notebook's cells, from the top, to use it."
 
@@ -43,6 +44,7 @@ class KernelNote(Noted, anywidget.AnyWidget):
 
 def show_with_note(widget, note: str) -> None:
     """Display a widget below the note that its script hides; `note` is that of a `Noted`."""
+    keep_figures_in_their_cells()
     html = f'<div class="flcourse-note flcourse-note-{note}">{TEXT}</div>'
     display({"text/html": html, "text/plain": repr(widget)}, raw=True)
     bundle = widget._repr_mimebundle_()

@@ -66,13 +66,20 @@ class LiveTraining:
     Arguments are `recipes.train_landmarks`'s. *Stop*, and interrupting `result()`, end the training after the batch at
     hand; its checkpoint stays in `out`, and another `LiveTraining` of the same faces and recipe goes on from there.
     One of other settings goes to a folder of its own beside it (`checkpoints.run_folder`); `note` then says so, and
-    `out` is that folder. `resume` decides otherwise: True goes on in `out` or fails, False begins anew there.
+    `out` is that folder. `resume` decides otherwise: True goes on in `out` or fails, False begins anew there. One that
+    still runs in this kernel is stopped first: a cell that is run again would leave it behind, unseen and without a
+    button, and two at a time are slower than one after the other.
     """
+
+    _newest: "LiveTraining | None" = None
 
     def __init__(
         self, faces: list[Face], recipe: Recipe, out: Path, resume: bool | None = None, **options: object
     ) -> None:
         self.out, self.recipe, self.note = out, recipe, ""
+        if LiveTraining._newest:
+            LiveTraining._newest.stop()
+            LiveTraining._newest._thread.join()
         if resume is None:
             self.out, resume, other = run_folder(out, describe_training(faces, recipe))
             if self.out != out:
@@ -106,6 +113,7 @@ class LiveTraining:
         )
         self._thread = threading.Thread(target=self._train, args=(faces, options), daemon=True)
         self._thread.start()
+        LiveTraining._newest = self
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, str] | None:
         return self.widget._repr_mimebundle_(**kwargs)
@@ -114,10 +122,11 @@ class LiveTraining:
         show_with_note(self.widget, self._note.note)
 
     def stop(self) -> None:
-        """End the training after the batch at hand."""
-        self._stop.set()
-        self.button.disabled = True
-        self.status.value = "stopping"
+        """End the training after the batch at hand; nothing happens where it has ended."""
+        if self._thread.is_alive():
+            self._stop.set()
+            self.button.disabled = True
+            self.status.value = "stopping"
 
     def result(self) -> tuple[Xception, list[dict]]:
         """Wait for the end; the best network so far and the history. Raises what the training raised.
