@@ -1,4 +1,4 @@
-"""A cell's figures while a widget's messages come in another thread, as in JupyterLab: IPython and matplotlib as they are."""
+"""A cell's figures while a widget's messages come in another thread, as in JupyterLab."""
 
 import subprocess
 import sys

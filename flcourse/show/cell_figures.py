@@ -1,8 +1,8 @@
 """Figures stay with the cell that draws them, also while widgets beside it are at work.
 
 IPython shows and closes all of pyplot's figures after each cell, and after each message of a widget (`comm` says so to
-it). JupyterLab has those messages handled in a thread of their own. So while a camera is on, a figure that a cell has
-begun was shown half drawn, below the camera's cell or nowhere, and the cell's own `plt.show()` had nothing left to show.
+it). JupyterLab has those messages handled in a thread of their own. So while a camera was on, a figure that a cell had
+begun was shown half drawn, below the camera's cell or nowhere, and the cell's `plt.show()` had nothing left to show.
 """
 
 import threading

@@ -32,7 +32,7 @@ def live_figure(epoch: np.ndarray, losses: list[float], history: list[dict], epo
     """
     figure = Figure(figsize=(9, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(epoch, losses, color=BLUE, alpha=0.3, linewidth=0.8)
+    left.plot(epoch, losses, "-" if len(losses) > 1 else ".", color=BLUE, alpha=0.3, linewidth=0.8)
     if len(losses) > 2:
         window = min(20, len(losses) - 1)  # a mean of all of them would be one point, which is no line
         mean = np.convolve(losses, np.ones(window) / window, "valid")
@@ -54,6 +54,9 @@ def live_figure(epoch: np.ndarray, losses: list[float], history: list[dict], epo
         right.set_ylim(0, 1.1 * max(row["val_nme"] for row in history))
         best = min(history, key=lambda row: row["val_nme"])
         right.set_title(f"Held-out faces: best {best['val_nme']:.2f} % (epoch {best['epoch']})")
+    else:
+        right.text(0.5, 0.5, "after the first epoch", transform=right.transAxes, ha="center", va="center", color="grey")
+        right.set_yticks([])
     for ax in (left, right):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.grid(alpha=0.3)
@@ -84,6 +87,7 @@ class LiveTraining:
             self.out, resume, other = run_folder(out, describe_training(faces, recipe))
             if self.out != out:
                 done = "goes on" if resume else "begins"
+                other = other.replace("recipe.", "")  # as in the notebook
                 self.note = f"{out.name!r} was trained with {other}; this one {done} as {self.out.name!r}"
         options["resume"] = resume
         train_faces, self._held_out = split_faces(faces, recipe.val_fraction, recipe.config.seed)
