@@ -25,6 +25,16 @@ def test_a_number_is_kept_and_told_beside_the_result(capsys):
     assert "| How large is the error? | 4.5 % | 3.04 % |" in recap().data
 
 
+def test_without_the_button_a_guess_is_kept_until_there_is_a_result():
+    """Enter, or a click elsewhere, such as into the next cell."""
+    number, choice = predict("How many?"), predict("Which?", ["a", "b"])
+    number.field.value, choice.field.value = "4", "b"
+    assert (number.guess, choice.guess) == (4, "b") and "kept: 4" in number.status.value
+    number.reveal(7)
+    number.field.value = "7"
+    assert number.guess == 4 and "| How many? | 4 | 7 |" in recap().data
+
+
 def test_a_choice_is_kept():
     asked = predict("Which?", ["the left one", "the right one"])
     asked.button.click()

@@ -32,11 +32,14 @@ class Prediction(ipywidgets.VBox):
         if choices:
             self.field = ipywidgets.RadioButtons(options=self.choices, value=self.guess)
         else:
-            self.field = ipywidgets.Text("" if self.guess is None else f"{self.guess:g}", placeholder="a number")
+            typed = "" if self.guess is None else f"{self.guess:g}"
+            # Its value changes with Enter, or when the field is left.
+            self.field = ipywidgets.Text(typed, placeholder="a number", continuous_update=False)
         self.field.layout.width = "auto" if choices else "8em"
         self.field.tooltip = question  # also what a screen reader says
         self.button = ipywidgets.Button(description="That is my guess", tooltip="Keep this guess for the recap")
         self.button.on_click(lambda _: self.commit(self.field.value))
+        self.field.observe(self._changed, "value")
         self.status = ipywidgets.HTML()
         self._note = KernelNote()
         ask = ipywidgets.HTML(f"<b>Guess first.</b> {html.escape(question)}")
@@ -55,6 +58,11 @@ class Prediction(ipywidgets.VBox):
     def close(self) -> None:
         """Take it off the page with all that it is made of."""
         close_all(self)
+
+    def _changed(self, change) -> None:
+        """Keep what is typed or chosen without the button, too: whoever runs the next cell at once would lose it."""
+        if self.result is None:
+            self.commit(change.new)
 
     def commit(self, guess: float | str | None) -> None:
         """Keep a guess, a choice or a number (as text, too); another one is asked for where it is neither."""
