@@ -82,7 +82,7 @@ class LiveTraining:
         self.out, self.recipe, self.note = out, recipe, ""
         if LiveTraining._newest:
             LiveTraining._newest.stop()
-            LiveTraining._newest._thread.join()
+            LiveTraining._newest._ended.wait()
         if resume is None:
             self.out, resume, other = run_folder(out, describe_training(faces, recipe))
             if self.out != out:
@@ -105,6 +105,7 @@ class LiveTraining:
         self._error: BaseException | None = None
         self._network: Xception | None = None  # as the training left it
         self._stop = threading.Event()
+        self._ended = threading.Event()  # not the thread's join: until Python 3.12 an interrupted one calls it dead
         self._drawn = 0.0
         self.button = ipywidgets.Button(description="Stop", icon="stop", tooltip="stop and keep the checkpoint")
         self.button.on_click(lambda button: self.stop())
@@ -127,7 +128,7 @@ class LiveTraining:
 
     def stop(self) -> None:
         """End the training after the batch at hand; nothing happens where it has ended."""
-        if self._thread.is_alive():
+        if not self._ended.is_set():
             self._stop.set()
             self.button.disabled = True
             self.status.value = "stopping"
@@ -137,9 +138,10 @@ class LiveTraining:
 
         Where it was stopped within its first epoch they are the network as it is, evaluated now, as epoch 0.
         """
-        while self._thread.is_alive():
+        ended = False
+        while not ended:
             try:
-                self._thread.join(timeout=0.2)  # with a timeout, so that an interrupt comes through
+                ended = self._ended.wait(0.2)  # with a timeout, so that an interrupt comes through
             except KeyboardInterrupt:
                 self.stop()
         if self._error:
@@ -188,6 +190,7 @@ class LiveTraining:
             self.status.value = one_line(error)
         finally:
             self.button.disabled = True
+            self._ended.set()
 
     def _on_batch(self, loss: float) -> None:
         self.losses.append(loss)
@@ -210,6 +213,6 @@ class LiveTraining:
         else:
             self.progress.value = len(self.history) / epochs
             where = f"epoch {min(epoch, epochs)} of {epochs}"
-        if self._thread.is_alive() and self.losses and not self._stop.is_set():
+        if not self._ended.is_set() and self.losses and not self._stop.is_set():
             self.status.value = f"{where}, loss {self.losses[-1]:.4f}"
         self._drawn = time.monotonic()
