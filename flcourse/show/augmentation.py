@@ -196,8 +196,6 @@ class AugmentExplorer(Explorer):
             line.layout.width = "calc(100% - 8px)"
         self.status.layout.min_height = "24px"
         self.children = (*controls.values(), self.buttons, self.code, self.status, self.image, self._note)
-        for name in SETTINGS:
-            controls[name].observe(self._tell, "value")
         self._tell()
 
     @property
@@ -224,6 +222,10 @@ class AugmentExplorer(Explorer):
                 said = one_line(error)
             self._tell(said=said)
 
+    def _update(self, _change: object = None) -> None:
+        self._tell()  # first: on a busy machine drawing takes seconds
+        super()._update(_change)
+
     def _move(self, values: dict) -> None:
         for name, value in values.items():  # one drawing for all of them, not one for each
             self.controls[name].unobserve(self._update, "value")
@@ -231,7 +233,7 @@ class AugmentExplorer(Explorer):
             self.controls[name].observe(self._update, "value")
         self._update()
 
-    def _tell(self, _change: object = None, said: str = "") -> None:
+    def _tell(self, said: str = "") -> None:
         self.code.value = f"<code>{html.escape(augment_code(self.augment))}</code> <em>{html.escape(said)}</em>"
 
 
