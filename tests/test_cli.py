@@ -255,11 +255,11 @@ def test_evaluate_by_detector_and_tight_boxes(astronaut_xml):
     assert "NME" in flcourse("evaluate", astronaut_xml).stdout
 
 
-def test_shipped_weights_are_the_same_in_onnx_and_safetensors(astronaut_xml):
-    path = Path(weights.__file__).parent / "xception.safetensors"
+@pytest.mark.parametrize("name", ["xception", "drawn"])
+def test_shipped_weights_are_the_same_in_onnx_and_safetensors(name, astronaut_xml):
+    path = Path(weights.__file__).parent / f"{name}.safetensors"
     one, two = (
-        json.loads(flcourse("evaluate", astronaut_xml, "--json", "--weights", name).stdout)
-        for name in ("xception", path)
+        json.loads(flcourse("evaluate", astronaut_xml, "--json", "--weights", found).stdout) for found in (name, path)
     )
     assert (one["engine"], two["engine"]) == ("onnxruntime", "torch")
     assert one["nme"] == pytest.approx(two["nme"], abs=0.05)
@@ -532,7 +532,6 @@ def test_training_goes_on_from_shipped_weights_in_their_shape(tmp_path, capsys):
             told = capsys.readouterr().err
             assert told.count("\n") == 1 and f"{name} {message}" in told and told.startswith(f"flcourse: {more[0]}")
     for name, message in (
-        ("drawn", "ships only as ONNX, from which training cannot go on; give xception"),
         ("nobody", "neither a shipped name (drawn, xception) nor a .safetensors or last.pt file"),
         (tmp_path / "gone.safetensors", "gone.safetensors: no such file"),
     ):

@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--recipe", default="course", help=recipes)
     add("--out", type=Path, metavar="DIR", help="default: runs/RECIPE")
     add("--resume", action="store_true", help="go on from DIR's last checkpoint")
-    weights = "first weights: xception, a .safetensors or a last.pt; the network then has their size and shape"
+    weights = "first weights: xception, drawn, a .safetensors or a last.pt; the network then has their size and shape"
     add("--weights", metavar="W", help=weights)
     add("--epochs", type=whole(1, 100_000), metavar="N")
     add("--batch-size", type=whole(1, 65_536), metavar="N", help="of all processes together")
@@ -143,12 +143,6 @@ def first_weights(args: argparse.Namespace, recipe: "Recipe") -> "tuple[Xception
     path, shipped = Path(args.weights), shipped_weights()
     if args.weights in shipped:
         path = shipped[args.weights].with_suffix(".safetensors")
-        if not path.exists():
-            there = [name for name, onnx in shipped.items() if onnx.with_suffix(".safetensors").exists()]
-            raise CourseError(
-                f"--weights {args.weights}: ships only as ONNX, from which training cannot go on; "
-                f"give {' or '.join(there)}, or weights of your own (.safetensors)"
-            )
     elif path.suffix not in (".safetensors", ".pt"):
         raise CourseError(
             f"--weights {args.weights}: neither a shipped name ({', '.join(shipped)}) "
