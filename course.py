@@ -10,8 +10,8 @@
     python3 course.py setup               only set up
 
 Windows: py course.py ...   What comes after demo, lab, run or test is passed on: course.py test -k points
-The first run makes .venv and downloads packages: 3.4 GB (6.4 GB on disk) on Linux, 0.6 GB (2 GB) on macOS and Windows.
-On Linux without an NVIDIA card, UV_TORCH_BACKEND=cpu saves about 4 GB of disk.
+The first run makes .venv and downloads packages: 3.5 GB (7.8 GB on disk) on Linux, 0.6 GB (3 GB) on macOS and Windows.
+On Linux without an NVIDIA card, UV_TORCH_BACKEND=cpu saves about 5 GB of disk.
 """
 # Standard library only, no annotations, no syntax newer than Python 3.6: an old Python has to be able to complain.
 
@@ -87,7 +87,7 @@ def unsupported(version, system, machine, macos, bits, has_ensurepip):
 
 def room_needed():
     """Gigabytes a first set-up needs: what .venv was measured to take, and some air. On Linux PyTorch brings CUDA."""
-    return 7.0 if platform.system() == "Linux" and os.environ.get("UV_TORCH_BACKEND") != "cpu" else 2.5
+    return 8.5 if platform.system() == "Linux" and os.environ.get("UV_TORCH_BACKEND") != "cpu" else 3.5
 
 
 def free_room():
@@ -101,7 +101,7 @@ def disk_full():
 def check_room():
     free, needed = free_room(), room_needed()
     if free < needed:
-        cheaper = " (without an NVIDIA card, UV_TORCH_BACKEND=cpu needs only 2.5 GB)" if needed > 5 else ""
+        cheaper = " (without an NVIDIA card, UV_TORCH_BACKEND=cpu needs only 3.5 GB)" if needed > 5 else ""
         stop(f"the disk is too full, {free:.1f} GB free but {needed:g} GB needed{cheaper}: make room, then run again")
 
 
@@ -256,7 +256,7 @@ def setup():
         explain_failure(stamp, output)
     if not has_uv:
         say("uv cannot be had here; pip installs, which is slower.")
-    size = "3.4 GB" if room_needed() > 5 else "0.6 GB"
+    size = "3.5 GB" if room_needed() > 5 else "0.6 GB"
     say(f"[3/3] installing the packages (the first time {size} to download, some minutes; stop and go on as you like)")
     if installed("opencv-python-headless"):
         uninstall("opencv-python-headless")  # before the usual one comes; settle_opencv swaps them again

@@ -119,7 +119,7 @@ class Certain(nn.Module):
 
 def test_what_cannot_be_calibrated_is_told(xml, tmp_path, capsys):
     faces = read_imglab(xml)[:4]
-    with pytest.raises(CourseError, match="0% of the answers are right"):
+    with pytest.raises(CourseError, match="0 % of the answers are right"):
         calibrate(Certain(maps=True), faces, 48, progress=False)
     with pytest.raises(CourseError, match="regression network has no maps"):
         calibrate(Certain(maps=False), faces, 48, progress=False)
@@ -202,5 +202,5 @@ def test_few_faces_are_too_few(xml):
     network, metadata = load_network(SHIPPED)
     faces = read_imglab(xml)
     for count, said in ((1, "1 photograph"), (2, "2 photographs"), (FEWEST - 1, f"{FEWEST - 1} photographs")):
-        with pytest.raises(CourseError, match=f"{said} held out are too few|100% of the answers are right"):
+        with pytest.raises(CourseError, match=f"{said} held out are too few|100 % of the answers are right"):
             calibrate(network, faces[:count], metadata["recipe"]["size"], progress=False)

@@ -219,7 +219,7 @@ def test_supported_machines(course, version, system, machine, macos):
     assert course.unsupported(version, system, machine, macos, 64, True) is None
 
 
-@pytest.mark.parametrize(("free", "backend", "fits"), [(80, "", True), (6.9, "", False), (3, "cpu", True)])
+@pytest.mark.parametrize(("free", "backend", "fits"), [(80, "", True), (8.4, "", False), (4, "cpu", True)])
 def test_disk_room(course, monkeypatch, capsys, free, backend, fits):
     monkeypatch.setenv("UV_TORCH_BACKEND", backend)
     monkeypatch.setattr(course.platform, "system", lambda: "Linux")
@@ -231,7 +231,7 @@ def test_disk_room(course, monkeypatch, capsys, free, backend, fits):
             course.check_room()
         assert stop.value.code == 1
         line = stopped(capsys)
-        assert f"{free:.1f} GB free but 7 GB needed" in line and "UV_TORCH_BACKEND=cpu" in line
+        assert f"{free:.1f} GB free but 8.5 GB needed" in line and "UV_TORCH_BACKEND=cpu" in line
 
 
 # --- uv is told what pip was told ---
