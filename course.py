@@ -44,6 +44,7 @@ NOTEBOOKS = ROOT / "notebooks"
 BUILD = ROOT / "build"
 COPIES = ROOT / "my_notebooks"  # a learner's own: the originals stay as they are, so git pull and test do not mind
 ORIGINALS = COPIES / ".originals.json"  # what each copy was made from
+LAB_SETTINGS = VENV / "etc" / "jupyter" / "labconfig" / "page_config.json"  # JupyterLab's, of this .venv alone
 UV = "uv>=0.13,<1"  # fast, and keeps what it has downloaded; older ones do not know UV_SYSTEM_CERTS
 NO_NETWORK = re.compile("connection broken by|Max retries exceeded|timed out|ProxyError|SSLError", re.I)  # pip's words
 
@@ -356,7 +357,10 @@ def lab(*args):
     say(f"Opening the course in your browser; your copies of its notebooks are in {COPIES}. Ctrl-C here ends it.")
     first = "/lab/tree/my_notebooks/01_numpy_mnist.ipynb"
     place = ["--ServerApp.root_dir=" + str(ROOT), "--LabApp.default_url=" + first]
-    place.append("--LabApp.news_url=None")  # else the first thing a learner sees is a question about Jupyter's news
+    if not LAB_SETTINGS.exists():  # else the first thing a learner sees is a question about Jupyter's news
+        LAB_SETTINGS.parent.mkdir(parents=True, exist_ok=True)
+        announcements = {"@jupyterlab/apputils-extension:announcements": True}
+        LAB_SETTINGS.write_text(json.dumps({"disabledExtensions": announcements}), encoding="utf-8")
     return run(PYTHON, "-m", "jupyterlab", *place, *args, cwd=ROOT, settings={"FLCOURSE_COMMAND": f"{me()} run"})
 
 

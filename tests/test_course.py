@@ -126,6 +126,7 @@ def lesson(course, monkeypatch, tmp_path):
     monkeypatch.setattr(course, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(course, "COPIES", tmp_path / "my_notebooks")
     monkeypatch.setattr(course, "ORIGINALS", tmp_path / "my_notebooks" / ".originals.json")
+    monkeypatch.setattr(course, "LAB_SETTINGS", tmp_path / "labconfig" / "page_config.json")
     course.NOTEBOOKS.mkdir()
     for name in ("01_numpy_mnist.ipynb", "README.md", "scratch.tmp"):
         (course.NOTEBOOKS / name).write_text(f"first {name}")
@@ -137,7 +138,8 @@ def test_lab_opens_the_first_notebook_in_a_copy(lesson, monkeypatch, capsys):
     monkeypatch.setattr(lesson, "run", lambda *command, **more: calls.append(command[2:]) or 0)
     assert lesson.lab("--no-browser") == 0
     assert {"--LabApp.default_url=/lab/tree/my_notebooks/01_numpy_mnist.ipynb", "--no-browser"} <= set(calls[0])
-    assert "--LabApp.news_url=None" in calls[0]
+    settings = json.loads(lesson.LAB_SETTINGS.read_text(encoding="utf-8"))
+    assert settings["disabledExtensions"] == {"@jupyterlab/apputils-extension:announcements": True}
     assert "my_notebooks" in capsys.readouterr().out
     copies = {path.name: path.read_text() for path in lesson.COPIES.iterdir() if path != lesson.ORIGINALS}
     assert copies == {name: f"first {name}" for name in ("01_numpy_mnist.ipynb", "README.md")}
