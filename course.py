@@ -126,10 +126,15 @@ def read_stamp():
         return UNFINISHED
 
 
+def write_json(path, value):
+    """Whole or not at all: what is cut short here would be believed or refused at every later start."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    os.replace(str(part), str(path))
+
+
 def write_stamp(stamp):
-    part = STAMP.with_suffix(".part")
-    part.write_text(json.dumps(stamp), encoding="utf-8")
-    os.replace(str(part), str(STAMP))
+    write_json(STAMP, stamp)
 
 
 def can_update(stamp, now):
@@ -347,9 +352,7 @@ def copy_notebooks():
         else:
             shutil.copyfile(str(original), str(copy))
             made_from[copy.name] = new
-    part = ORIGINALS.with_suffix(".part")
-    part.write_text(json.dumps(made_from, indent=1), encoding="utf-8")
-    os.replace(str(part), str(ORIGINALS))
+    write_json(ORIGINALS, made_from)
 
 
 def lab(*args):
@@ -359,8 +362,7 @@ def lab(*args):
     place = ["--ServerApp.root_dir=" + str(ROOT), "--LabApp.default_url=" + first]
     if not LAB_SETTINGS.exists():  # else the first thing a learner sees is a question about Jupyter's news
         LAB_SETTINGS.parent.mkdir(parents=True, exist_ok=True)
-        announcements = {"@jupyterlab/apputils-extension:announcements": True}
-        LAB_SETTINGS.write_text(json.dumps({"disabledExtensions": announcements}), encoding="utf-8")
+        write_json(LAB_SETTINGS, {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}})
     return run(PYTHON, "-m", "jupyterlab", *place, *args, cwd=ROOT, settings={"FLCOURSE_COMMAND": f"{me()} run"})
 
 

@@ -16,8 +16,9 @@ from flcourse.errors import CourseError
 
 CPU_INFO = Path("/proc/cpuinfo")  # Linux's
 
-# Of a batch's forward pass. On two idle cores, ms a step with one thread and two: `DigitCNN` 6 and 9 with 0.4 billion
-# operations, 24 and 22 with 1.4; `ResidualCNN` 49 and 38 with 6. Beside busy programs one thread gains far more.
+# Of a batch's forward pass. On two idle cores, ms a step with one thread and two, which spin as briefly as `flcourse`
+# has them: `DigitCNN` 6 and 9 with 0.4 billion operations, 24 and 22 with 1.4; `ResidualCNN` 49 and 38 with 6. Beside
+# busy programs one thread gains far more.
 SMALL = 1e9
 
 
