@@ -23,7 +23,8 @@ from flcourse.show.plot import reliability_curve
 from flcourse.training.calibration import DRAWS, FEWEST, calibrate, held_out, non_face
 from flcourse.training.checkpoints import load_network, pack_weights
 from flcourse.training.export import export_onnx
-from flcourse.training.nets import Calibration, Landmarks, Xception, soft_argmax
+from flcourse.training.heatmaps import Calibration, Landmarks, soft_argmax
+from flcourse.training.nets import Xception
 
 SHIPPED = Path(flcourse.weights.__file__).parent / "xception.safetensors"
 

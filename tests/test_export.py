@@ -15,7 +15,8 @@ from flcourse.face.landmarker import FaceLandmarker, OnnxNetwork
 from flcourse.points import Box, from01
 from flcourse.training.checkpoints import load_network
 from flcourse.training.export import drawn_crops, export_onnx, quantize_onnx
-from flcourse.training.nets import Calibration, Xception, confidence
+from flcourse.training.heatmaps import Calibration, confidence
+from flcourse.training.nets import Xception
 
 SHIPPED = Path(flcourse.weights.__file__).parent / "xception.safetensors"
 ASTRONAUT = Box.around((222, 118), 90)

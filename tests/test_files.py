@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 import pytest
 from loopback import RangeHandler, serving
 
-from flcourse import download, errors, files
+from flcourse import download, errors, files, web
 from flcourse.errors import CourseError
 
 CONTENT = bytes(range(256)) * 1500  # 384 kB, several blocks
@@ -155,7 +155,7 @@ def test_no_address_serves_it(server, tmp_path):
 
 
 def test_stalled_server_is_noticed(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(web, "STALL_SECONDS", 0.3)
     start = time.monotonic()
     with pytest.raises(CourseError, match="silent"):
         download.download(server.url("stall"), tmp_path / "file", sha256=SHA256)
@@ -165,7 +165,7 @@ def test_stalled_server_is_noticed(server, tmp_path, monkeypatch):
 
 def test_dead_network_is_noticed_within_five_seconds(tmp_path, monkeypatch):
     monkeypatch.delenv("FLCOURSE_OFFLINE", raising=False)
-    monkeypatch.setattr(download, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(web, "CONNECT_SECONDS", 0.3)
     over = threading.Event()
 
     def hang(*args, **kwargs):  # a name look-up or a connection without end
@@ -178,7 +178,7 @@ def test_dead_network_is_noticed_within_five_seconds(tmp_path, monkeypatch):
         download.download([f"http://host{i}.invalid/" for i in range(4)], tmp_path / "file", sha256=SHA256)
     assert time.monotonic() - start < 1.1  # four addresses do not wait four times
     over.set()
-    assert download.CONNECT_SECONDS < 5
+    assert web.CONNECT_SECONDS < 5
 
 
 def test_offline_touches_nothing(server, tmp_path, monkeypatch):
@@ -216,11 +216,11 @@ def test_two_downloads_at_once_give_one_good_file(server, tmp_path):
 def test_proxy_is_the_first_hop(monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    assert download._first_hop("https://example.org/x") == ("example.org", 443)
+    assert web._first_hop("https://example.org/x") == ("example.org", 443)
     monkeypatch.setenv("https_proxy", "http://user:secret@proxy.local:3128")
-    assert download._first_hop("https://example.org/x") == ("proxy.local", 3128)
+    assert web._first_hop("https://example.org/x") == ("proxy.local", 3128)
     monkeypatch.setenv("no_proxy", "example.org")
-    assert download._first_hop("https://example.org/x") == ("example.org", 443)
+    assert web._first_hop("https://example.org/x") == ("example.org", 443)
 
 
 def test_data_folders(tmp_path, monkeypatch):
@@ -351,8 +351,8 @@ class Hostile(http.server.BaseHTTPRequestHandler):
 def hostile(monkeypatch):
     monkeypatch.delenv("FLCOURSE_OFFLINE", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(download, "STALL_SECONDS", 0.3)
-    monkeypatch.setattr(download, "CONNECT_SECONDS", 0.4)
+    monkeypatch.setattr(web, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(web, "CONNECT_SECONDS", 0.4)
     monkeypatch.setattr(download, "GRACE_SECONDS", 1.0)
     monkeypatch.setattr(download, "SLOWEST", 1e9)
     with serving(Hostile) as server:
@@ -397,11 +397,11 @@ def test_hostile_servers_end_in_one_line(hostile, tmp_path, how):
 def test_https_never_leads_to_http():
     request = urllib.request.Request("https://host/file")
     with pytest.raises(URLError, match="redirects from https to http, which is not followed"):
-        download._Redirects().redirect_request(request, None, 302, "Found", {}, "http://host/file")
-    followed = download._Redirects().redirect_request(request, None, 302, "Found", {}, "https://mirror/file")
+        web._Redirects().redirect_request(request, None, 302, "Found", {}, "http://host/file")
+    followed = web._Redirects().redirect_request(request, None, 302, "Found", {}, "https://mirror/file")
     assert followed.full_url == "https://mirror/file"
     upwards = urllib.request.Request("http://host/file")
-    assert download._Redirects().redirect_request(upwards, None, 302, "Found", {}, "https://host/file")
+    assert web._Redirects().redirect_request(upwards, None, 302, "Found", {}, "https://host/file")
 
 
 def test_time_grows_with_size():

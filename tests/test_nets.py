@@ -6,25 +6,19 @@ import timm
 import torch
 from torch import nn
 
+from flcourse.training.heatmaps import Calibration, Landmarks, confidence, log_spread, soft_argmax
 from flcourse.training.nets import (
     MLP,
-    Calibration,
     ConvBlock,
     DigitCNN,
-    Landmarks,
     OriginalCNN,
     Residual,
     ResidualCNN,
     SeparableConv2d,
     Xception,
-    confidence,
-    log_spread,
     scaled,
-    soft_argmax,
-    with_exit_convolutions,
-    with_middle_blocks,
-    with_stem_stride,
 )
+from flcourse.training.warm_start import with_exit_convolutions, with_middle_blocks, with_stem_stride
 
 
 def count(module: nn.Module) -> int:

@@ -22,9 +22,10 @@ from flcourse.errors import CourseError
 from flcourse.points import CROP_SCALE, Box, crop_matrix, move_points, to01
 from flcourse.training.checkpoints import load_network, pack_weights, read_checkpoint
 from flcourse.training.config import Config
+from flcourse.training.heatmaps import RING, Landmarks, cell_centres, soft_argmax
 from flcourse.training.loop import evaluate
 from flcourse.training.losses import LOSSES, WING_CURVE, WING_WIDTH, Task, measure_points, wing_loss
-from flcourse.training.nets import HeatmapHead, Landmarks, Xception, cell_centres, soft_argmax
+from flcourse.training.nets import Xception
 from flcourse.training.recipes import RECIPES, get_recipe, train_landmarks
 
 RECIPE = replace(
@@ -77,7 +78,7 @@ def test_heatmap_loss_written_out():
     """Point by point in NumPy: what the vectorised loss sums."""
     output, points01 = outputs(1)
     points01[0, 0] = torch.tensor([0.5, 1.3])  # beyond the ring: no map is asked for
-    centres = cell_centres(9, HeatmapHead.RING, points01).numpy()
+    centres = cell_centres(9, RING, points01).numpy()
     total = 0.0
     for n in range(3):
         for p in range(68):

@@ -44,7 +44,7 @@ def tracked_files():
 
 # --- imports go one way ---
 
-FOUNDATION = {"colours", "download", "errors", "files", "points", "metadata", "metrics", "images"}
+FOUNDATION = {"colours", "download", "errors", "files", "points", "metadata", "metrics", "images", "web"}
 MAY_IMPORT = {  # a part of the package -> the parts it may import, itself aside
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "data": FOUNDATION,

@@ -18,7 +18,8 @@ from flcourse.show.networks import flows_figure, map_overlays
 from flcourse.show.plot import error_curve, gallery, to_png, training_curves
 from flcourse.show.training import LiveTraining, live_figure
 from flcourse.training.checkpoints import load_network
-from flcourse.training.nets import HeatmapHead, Xception
+from flcourse.training.heatmaps import RING
+from flcourse.training.nets import Xception
 from flcourse.training.recipes import RECIPES
 
 RECIPE = replace(
@@ -194,7 +195,7 @@ def test_flows_are_drawn_with_the_networks_own_sizes(head, said):
 
 
 def test_maps_are_bright_where_they_are_high():
-    ring = HeatmapHead.RING
+    ring = RING
     logits = torch.full((68, 14 + 2 * ring, 14 + 2 * ring), -9.0)
     logits[30, 3 + ring, 9 + ring] = 9
     crop = np.full((112, 112, 3), 100, np.uint8)
@@ -207,7 +208,7 @@ def test_maps_are_bright_where_they_are_high():
 
 def test_a_map_that_marks_nothing_leaves_the_crop_as_it_is():
     """Before training; it used to be the brightest of all, and hid the face."""
-    side = 14 + 2 * HeatmapHead.RING
+    side = 14 + 2 * RING
     logits = torch.normal(0.0, 0.01, (68, side, side), generator=torch.manual_seed(0))
     crop = np.full((112, 112, 3), 100, np.uint8)
     [image] = map_overlays(crop, logits, [30])

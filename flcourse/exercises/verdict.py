@@ -174,3 +174,10 @@ def explain(given: Sequence[Any], cases: Sequence[tuple], hints: Mapping[str, Ca
     for hint, rule in hints.items():
         if all(same(value, rule(*case)) for value, case in zip(given, cases, strict=True)):
             raise Wrong(hint)
+
+
+def recognise(given: Any, hints: Mapping[str, Any]) -> None:
+    """Raise `Wrong` with the first hint whose numbers are the learner's."""
+    for hint, values in hints.items():
+        if same(given, values):
+            raise Wrong(hint)

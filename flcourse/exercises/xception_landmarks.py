@@ -9,9 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flcourse.exercises.verdict import NOT_YET, Wrong, array, ask, exercise, explain, number, pair, same, told
+from flcourse.exercises.verdict import (
+    NOT_YET,
+    Wrong,
+    array,
+    ask,
+    exercise,
+    explain,
+    number,
+    pair,
+    recognise,
+    same,
+    told,
+)
+from flcourse.training.heatmaps import soft_argmax as package_soft_argmax
 from flcourse.training.losses import WING_CURVE, WING_WIDTH
-from flcourse.training.nets import soft_argmax as package_soft_argmax
 
 
 def right_parameters(c_in: int, c_out: int, k: int) -> tuple[int, int]:
@@ -139,18 +151,12 @@ def soft_argmax(answer) -> str:
         "that is the arg max: no gradient passes through it, and it jumps from cell to cell": hard,
         "the scores themselves as weights: take their softmax, which is positive and sums to 1": _mean(raw),
         "a sigmoid is no softmax: the weights of a map do not sum to 1": _mean(logits.flatten(2).sigmoid()),
-        "one softmax over all cells of a map, not one a row and one a column": torch.stack(
-            [
-                (rows[1] * (torch.arange(8) + 0.5) / 8).sum(dim=2),
-                (rows[0] * (torch.arange(6) + 0.5) / 6).sum(dim=2),
-            ],
-            dim=2,
+        "one softmax over all cells of a map, not one a row and one a column": _mean(
+            (rows[0][..., :, None] * rows[1][..., None, :]).flatten(2)
         ),
         "the softmax runs over the 68 maps; it belongs over the cells of each": _mean(logits.softmax(1).flatten(2)),
     }
-    for hint, values in hints.items():
-        if same(given, values):
-            raise Wrong(hint)
+    recognise(given, hints)
     if not same(given, right, 1e-4):
         raise Wrong("not yet: one softmax over all cells of a map, then the mean of the cells' centres under it")
     if not isinstance(reply, Tensor):
@@ -197,28 +203,23 @@ def wing(answer) -> str:
         raise Wrong(f"the shape is {given.shape}, expected one loss for each error, {tuple(error.shape)}")
     if bool(np.isnan(given).any()) or (same(given[200:], right[200:]) and not same(given, right)):
         raise Wrong("negative errors count as much as positive ones: take their size, error.abs()")
-    inside = size < WING_WIDTH
+
+    def halves(near: Tensor, far: Tensor) -> Tensor:
+        return torch.where(size < WING_WIDTH, near, far)
+
     hints = {
-        "it jumps at w: beyond it subtract C = w - w ln(1 + w / e), so that the two halves meet": torch.where(
-            inside, near, size
-        ),
-        "the sign of C: the loss beyond w is |error| - C": torch.where(inside, near, size - jump),
+        "it jumps at w: beyond it subtract C = w - w ln(1 + w / e), so that the two halves meet": halves(near, size),
+        "the sign of C: the loss beyond w is |error| - C": halves(near, size - jump),
         "that is the logarithm everywhere; beyond w it is |error| - C": near,
         "that is |error| - C everywhere; within w it is the logarithm": size + jump,
-        "the two halves are exchanged: the logarithm belongs within w": torch.where(inside, size + jump, near),
-        "the logarithm is the natural one, torch.log": torch.where(inside, near / math.log(10), size + jump),
-        "the logarithm is the natural one, not log2": torch.where(inside, near / math.log(2), size + jump),
-        "within w the logarithm is multiplied by w": torch.where(inside, near / WING_WIDTH, size + jump),
-        "|error| is divided by e, not multiplied": torch.where(
-            inside, WING_WIDTH * torch.log1p(size * WING_CURVE), size + jump
-        ),
-        "the 1 + is missing inside the logarithm": torch.where(
-            inside, WING_WIDTH * torch.log(size / WING_CURVE), size + jump
-        ),
+        "the two halves are exchanged: the logarithm belongs within w": halves(size + jump, near),
+        "the logarithm is the natural one, torch.log": halves(near / math.log(10), size + jump),
+        "the logarithm is the natural one, not log2": halves(near / math.log(2), size + jump),
+        "within w the logarithm is multiplied by w": halves(near / WING_WIDTH, size + jump),
+        "|error| is divided by e, not multiplied": halves(WING_WIDTH * (size * WING_CURVE).log1p(), size + jump),
+        "the 1 + is missing inside the logarithm": halves(WING_WIDTH * (size / WING_CURVE).log(), size + jump),
     }
-    for hint, values in hints.items():
-        if same(given, values):
-            raise Wrong(hint)
+    recognise(given, hints)
     if not same(given, right):
         raise Wrong("not yet: w ln(1 + |error| / e) within w, |error| - C beyond it")
     other = 0.1, 0.02

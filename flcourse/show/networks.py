@@ -12,6 +12,7 @@ from torch import nn
 from flcourse.errors import CourseError
 from flcourse.face.landmarker import OnnxNetwork
 from flcourse.show.plot import BLUE, GREEN, ORANGE, PINK, Figure
+from flcourse.training.heatmaps import RING
 from flcourse.training.nets import HeatmapHead, Xception
 
 GAP = 0.35  # between two stages, in the width of one
@@ -116,10 +117,10 @@ def _draw_stages(
 def map_overlays(crop: np.ndarray, logits: torch.Tensor, points: Sequence[int]) -> list[np.ndarray]:
     """The maps of some points laid over a crop: (size, size, 3) RGB, logits (68, h, w) -> one RGB image each.
 
-    The maps reach `HeatmapHead.RING` cells beyond the crop; what lies there is cut off. A cell is the brighter the
+    The maps reach `RING` cells beyond the crop; what lies there is cut off. A cell is the brighter the
     more it has than an even share: a map that is the same everywhere, as before training, leaves the crop as it is.
     """
-    ring = HeatmapHead.RING
+    ring = RING
     probabilities = logits.flatten(1).softmax(dim=1).view_as(logits)[list(points)].numpy()
     even = 1 / (logits.shape[-1] * logits.shape[-2])
     grey = np.repeat(crop.mean(axis=2, keepdims=True), 3, axis=2)

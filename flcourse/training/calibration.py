@@ -21,8 +21,9 @@ from flcourse.data.imglab import Face, fingerprint, read_face_image, split_faces
 from flcourse.errors import CourseError
 from flcourse.images import to_input, warp
 from flcourse.points import Box, crop_matrix
+from flcourse.training.heatmaps import Calibration, Landmarks, log_spread
 from flcourse.training.losses import measure_points
-from flcourse.training.nets import Calibration, Landmarks, Xception, log_spread
+from flcourse.training.nets import Xception
 
 RIGHT = 8.0  # percent of the eye distance: the greatest NME that counts as right
 DRAWS = 6  # hard crops of each face
@@ -46,7 +47,7 @@ HARD = Augment(
 class Trial:
     """A network's answers on hard crops and on pieces that show no face."""
 
-    log_spread: np.ndarray  # (N,), see `nets.log_spread`
+    log_spread: np.ndarray  # (N,), see `heatmaps.log_spread`
     right: np.ndarray  # (N,) bool: a face, and its NME is at most `RIGHT`
     face: np.ndarray  # (N,) bool
     photo: np.ndarray  # (N,) which photograph it is of
@@ -128,7 +129,7 @@ def _fit(trial: Trial, chosen: np.ndarray) -> Calibration:
 
 
 def _chance(calibration: Calibration, log_spread: np.ndarray) -> np.ndarray:
-    """`nets.confidence` in NumPy."""
+    """`heatmaps.confidence` in NumPy."""
     return 1 / (1 + np.exp(calibration.slope * log_spread - calibration.bias))
 
 

@@ -20,7 +20,8 @@ from flcourse.files import atomic_write, work_folder
 from flcourse.images import to_input, warp
 from flcourse.points import crop_matrix
 from flcourse.training.checkpoints import load_network
-from flcourse.training.nets import Calibration, Xception, confidence
+from flcourse.training.heatmaps import Calibration, confidence
+from flcourse.training.nets import Xception
 
 
 class Exported(nn.Module):

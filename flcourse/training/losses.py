@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flcourse import metrics
 from flcourse.points import CROP_SCALE, Box
-from flcourse.training.nets import HeatmapHead, Landmarks, cell_centres
+from flcourse.training.heatmaps import RING, Landmarks, cell_centres
 
 
 class Task(NamedTuple):
@@ -69,10 +69,10 @@ def heatmap_loss(output: Landmarks, points01: Tensor) -> Tensor:
     """Smooth L1 of the points, plus the divergence of each map from a Gaussian about the true point.
 
     The second term is Nibali et al.'s regulariser (2018), with Kullback-Leibler instead of Jensen-Shannon: it keeps
-    every map one sharp peak, whose width tells how sure the network is (`nets.confidence`). Points beyond the maps have
-    only the first term.
+    every map one sharp peak, whose width tells how sure the network is (`heatmaps.confidence`). Points beyond the maps
+    have only the first term.
     """
-    ring = HeatmapHead.RING
+    ring = RING
     height, width = output.maps.shape[2:]
 
     def gaussian(cells: int, centre01: Tensor) -> Tensor:  # (N, 68) -> (N, 68, cells), sums to 1

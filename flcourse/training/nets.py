@@ -5,14 +5,12 @@ comments are the channels and sizes at full width for a 299 px image, as in the 
 """
 
 from itertools import pairwise
-from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from flcourse.metadata import EXIT_CONVOLUTIONS, HEADS, STEM_STRIDES
-from flcourse.metrics import ACCEPT
 from flcourse.points import N_POINTS
+from flcourse.training.heatmaps import RING, Landmarks, soft_argmax
 
 
 class MLP(nn.Sequential):
@@ -216,20 +214,6 @@ class ExitFlow(nn.Sequential):
         super().__init__(*layers)
 
 
-class Landmarks(NamedTuple):
-    """What a landmark network says of N crops."""
-
-    points01: Tensor  # (N, 68, 2), normalised to the crop
-    logits: Tensor | None  # (N, 68, h, w) heatmaps before their softmax; None from the regression head
-
-    @property
-    def maps(self) -> Tensor:
-        """The heatmaps before their softmax. Raises `ValueError` where the head makes none."""
-        if self.logits is None:
-            raise ValueError("the regression head makes no heatmaps; use a network with head='heatmap'")
-        return self.logits
-
-
 class RegressionHead(nn.Module):
     """The original's head: average over all places, then one linear layer: (N, c, h, w) -> 68 points."""
 
@@ -250,8 +234,6 @@ class HeatmapHead(nn.Module):
     detail. The maps reach `RING` cells beyond the crop on each side, because chins and cheeks often do.
     """
 
-    RING = 1
-
     def __init__(self, in_channels: int, stride8_channels: int, channels: int = 128) -> None:
         super().__init__()
         self.up = nn.Sequential(nn.Conv2d(in_channels, 4 * channels, 1, bias=False), nn.PixelShuffle(2))
@@ -259,7 +241,7 @@ class HeatmapHead(nn.Module):
         self.join = nn.Sequential(
             nn.BatchNorm2d(channels),
             nn.ReLU(),
-            nn.ZeroPad2d(self.RING),
+            nn.ZeroPad2d(RING),
             SeparableConv2d(channels, channels),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
@@ -269,53 +251,7 @@ class HeatmapHead(nn.Module):
     def forward(self, features: Tensor, stride8: Tensor) -> Landmarks:
         joined = self.up(features) + self.lateral(stride8)  # (N, 128, size / 8, size / 8)
         logits = self.maps(self.join(joined)).float()  # (N, 68, size / 8 + 2, size / 8 + 2)
-        return Landmarks(soft_argmax(logits, self.RING), logits)
-
-
-def cell_centres(cells: int, ring: int, like: Tensor) -> Tensor:
-    """Where the `cells` columns (or rows) of a map lie, in parts of the crop; `ring` of them on each side outside."""
-    inside = cells - 2 * ring
-    return (torch.arange(cells, dtype=torch.float32, device=like.device) - ring + 0.5) / inside
-
-
-def soft_argmax(logits: Tensor, ring: int) -> Tensor:
-    """The mean position under each map's softmax: (N, 68, h, w) -> (N, 68, 2), x then y, normalised to the crop.
-
-    Differentiable, and finer than a cell (Nibali et al., "Numerical Coordinate Regression", 2018).
-    """
-    probabilities = logits.flatten(2).softmax(dim=2).unflatten(2, logits.shape[2:])
-    x = (probabilities.sum(dim=2) * cell_centres(logits.shape[3], ring, logits)).sum(dim=2)
-    y = (probabilities.sum(dim=3) * cell_centres(logits.shape[2], ring, logits)).sum(dim=2)
-    return torch.stack([x, y], dim=2)
-
-
-class Calibration(NamedTuple):
-    """What makes a chance of the sharpness of a network's maps: logistic regression, see `calibration.calibrate`."""
-
-    slope: float
-    bias: float
-    accept: float = ACCEPT  # the confidence from which this network's answers count as faces
-
-
-def log_spread(output: Landmarks, ring: int = HeatmapHead.RING) -> Tensor:
-    """How far the maps' probability lies from its own mean: the log of the mean square in cells, of N crops (N,).
-
-    Averaged over the 68 maps. Sharp single peaks have little spread, blurred maps or those with several peaks much.
-    """
-    height, width = output.maps.shape[2:]
-    probabilities = output.maps.flatten(2).softmax(dim=2).unflatten(2, (height, width))
-    x = (cell_centres(width, ring, output.maps) - output.points01[..., :1]) * (width - 2 * ring)  # (N, 68, w), cells
-    y = (cell_centres(height, ring, output.maps) - output.points01[..., 1:]) * (height - 2 * ring)
-    square = (probabilities.sum(dim=2) * x**2).sum(dim=2) + (probabilities.sum(dim=3) * y**2).sum(dim=2)  # (N, 68)
-    return square.clamp(min=1e-6).log().mean(dim=1)
-
-
-def confidence(output: Landmarks, calibration: Calibration) -> Tensor:
-    """The chance that a heatmap network's points are right (an NME of at most 8 %) on each crop, (N,) in [0, 1].
-
-    As far as `calibration` was measured for this network, and on crops like those it was measured on.
-    """
-    return torch.sigmoid(calibration.bias - calibration.slope * log_spread(output))
+        return Landmarks(soft_argmax(logits, RING), logits)
 
 
 class Xception(nn.Module):
@@ -354,49 +290,3 @@ class Xception(nn.Module):
     def forward(self, x: Tensor) -> Landmarks:
         stride16, stride8 = self.entry(x)
         return self.head(self.exit(self.middle(stride16)), stride8)
-
-
-def with_middle_blocks(weights: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
-    """An `Xception`'s weights with `blocks` of its middle blocks left, evenly spaced; all where it has no more.
-
-    A residual block only adds to what passes through, so a network works on, a little worse, without some of them
-    (Veit, Wilber and Belongie, "Residual Networks Behave Like Ensembles", 2016), and soon relearns what they did.
-    """
-    prefix = "middle."
-    there = sorted({int(name.split(".")[1]) for name in weights if name.startswith(prefix)})
-    kept = [there[i * len(there) // blocks] for i in range(blocks)] if blocks <= len(there) else there
-    new = {}
-    for name, value in weights.items():
-        if name.startswith(prefix):
-            old, rest = name.removeprefix(prefix).split(".", 1)
-            if int(old) not in kept:
-                continue
-            name = f"{prefix}{kept.index(int(old))}.{rest}"
-        new[name] = value
-    return new
-
-
-def with_exit_convolutions(weights: dict[str, Tensor], network: Xception) -> dict[str, Tensor]:
-    """An `Xception`'s weights for `network`, whose exit flow lacks the last convolution where it does.
-
-    What read that convolution then begins with `network`'s own weights, and must be learned anew.
-    """
-    if len(network.exit) == 1 + 3 * (len(EXIT_CHANNELS) - 1) or not any(name.startswith("exit.4.") for name in weights):
-        return weights
-    own = network.state_dict()
-    anew = [name for name in ("head.up.0.weight", "head.linear.weight") if name in own]
-    rest = {name: value for name, value in weights.items() if not name.startswith(("exit.4.", "exit.5."))}
-    return rest | {name: own[name] for name in anew}
-
-
-def with_stem_stride(weights: dict[str, Tensor], stride: int) -> dict[str, Tensor]:
-    """An `Xception`'s weights with a first convolution in steps of `stride` instead of half as many.
-
-    Each of its weights is spread over 2 x 2 pixels, so that on a picture twice as large the network says what it said
-    on the picture averaged over 2 x 2 pixels; training then finds the finer detail. Unchanged where it has that stride.
-    """
-    first = "entry.stem.0.weight"
-    kernel = weights[first]
-    if kernel.shape[-1] == 3 * stride // 4:
-        return weights | {first: kernel.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3) / 4}
-    return weights

@@ -18,7 +18,8 @@ from flcourse.training.config import Config
 from flcourse.training.devices import Device
 from flcourse.training.loop import FitOptions, fit
 from flcourse.training.losses import LOSSES, Task, measure_points
-from flcourse.training.nets import Xception, with_exit_convolutions, with_middle_blocks, with_stem_stride
+from flcourse.training.nets import Xception
+from flcourse.training.warm_start import with_exit_convolutions, with_middle_blocks, with_stem_stride
 
 
 @dataclass(frozen=True)
