@@ -282,7 +282,7 @@ def environment():
     env = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
     env.setdefault("PIP_RETRIES", "2")  # a dead network is noticed in seconds
     if "OMP_WAIT_POLICY" not in env:  # as flcourse sets it, for kernels that import torch first
-        env.setdefault("GOMP_SPINCOUNT", "1000")
+        env.setdefault("GOMP_SPINCOUNT", "20000")
     path = str(PYTHON.parent) + os.pathsep + env.get("PATH", "")
     env.update(PATH=path, VIRTUAL_ENV=str(VENV), PYTHONUTF8="1", PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
     env["PYTHONSAFEPATH"] = "1"  # python -m would run a numpy.py that lies in the folder where the user stands

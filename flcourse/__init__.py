@@ -15,11 +15,12 @@ __version__ = "0.1.0"
 # this package does with images is nobody else's business. Read when onnxruntime is first imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# GNU OpenMP (PyTorch's threads on Linux) waits by spinning: with anything else on the CPUs a thread spins away its time
-# slice while the one it waits for has no CPU (steps of 8 ms took up to 900). A short spin keeps most of what spinning
-# is good for on an idle machine. Read when torch is first imported; workers and torchrun's processes inherit it.
+# GNU OpenMP (PyTorch's threads on Linux) waits by spinning, by its own choice so long that with anything else on the
+# CPUs a thread spins away the time of the one it waits for: `DigitCNN`, batches of 128, two threads beside two busy
+# programs 280 ms a step, and 75 with this number; idle 12 and 14, where 1,000 spins leave 20. Read when torch is first
+# imported; workers and torchrun's processes inherit it. See `training.threads` for what a short spin cannot mend.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = "1000"
+    os.environ["GOMP_SPINCOUNT"] = "20000"
 
 if TYPE_CHECKING:
     from flcourse.face.draw import draw_faces

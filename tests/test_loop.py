@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from toys import toy_set
 
 from flcourse.data.epoch_dataset import EpochDataset
 from flcourse.errors import CourseError
-from flcourse.training import devices, session
+from flcourse.training import devices, session, threads
 from flcourse.training import loop as train
 from flcourse.training.config import Config, epoch_batches
 from flcourse.training.devices import Device, choose_device, memory_format
@@ -491,7 +492,7 @@ def test_half_precision_where_the_cpu_multiplies_in_it(monkeypatch, tmp_path, fe
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="GNU OpenMP is PyTorch's on Linux")
-@pytest.mark.parametrize("user, expected", [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+@pytest.mark.parametrize("user, expected", [({}, "20000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
 def test_threads_wait_without_hogging_the_cpu(user, expected):
     """OpenMP itself says what it read; torch is imported after flcourse, as every program of ours does."""
     environment = {**os.environ, **user, "OMP_DISPLAY_ENV": "VERBOSE"}
@@ -503,27 +504,70 @@ def test_threads_wait_without_hogging_the_cpu(user, expected):
     assert f"GOMP_SPINCOUNT = '{expected}'" in done.stderr
 
 
-def test_small_networks_train_on_one_thread(tmp_path):
-    """Two threads share a small network's step at a loss; the thread count is the caller's again afterwards."""
-    seen = []
-
-    class Watched(nn.Linear):
-        def forward(self, values):
-            seen.append(torch.get_num_threads())
-            return super().forward(values)
-
+@pytest.fixture
+def two_threads():
     before = torch.get_num_threads()
-    examples = [(torch.randn(64), torch.tensor(i % 2)) for i in range(64)]
     torch.set_num_threads(2)
-    try:
-        for width, batch_size, threads in ((2, 8, 1), (200_000, 64, 2)):  # 2 thousand operations and 1.6 billion
-            seen.clear()
-            config = Config(epochs=1, batch_size=batch_size)
-            fit(Watched(64, width), TASK, examples, examples[:2], config, tmp_path / str(width), progress=False)
-            assert set(seen[1:]) == {threads} and torch.get_num_threads() == 2
-        with pytest.raises(CourseError, match="lower the learning rate"):
-            broken = [(torch.full((64,), torch.nan), torch.tensor(0))] * 8
-            fit(Watched(64, 2), TASK, broken, broken, Config(epochs=1, batch_size=8), progress=False)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    yield
+    torch.set_num_threads(before)
+
+
+class Timed(nn.Linear):
+    """Notes the number of threads of every training step, and takes `seconds(threads)` for a pass."""
+
+    def __init__(self, seconds=lambda threads: 0.0):
+        super().__init__(64, 2)
+        self.seen, self.seconds = [], seconds
+
+    def forward(self, values):
+        if self.training:
+            self.seen.append(torch.get_num_threads())
+        time.sleep(self.seconds(torch.get_num_threads()))
+        return super().forward(values)
+
+
+EXAMPLES = [(torch.randn(64), torch.tensor(i % 2)) for i in range(64)]
+
+
+def test_small_networks_train_on_one_thread(two_threads):
+    """Two threads share a small network's step at a loss; the thread count is the caller's again afterwards."""
+    model = Timed()
+    fit(model, TASK, EXAMPLES, EXAMPLES[:2], Config(epochs=1, batch_size=8), progress=False)
+    assert set(model.seen) == {1} and torch.get_num_threads() == 2
+    with pytest.raises(CourseError, match="lower the learning rate"):
+        broken = [(torch.full((64,), torch.nan), torch.tensor(0))] * 8
+        fit(Timed(), TASK, broken, broken, Config(epochs=1, batch_size=8), progress=False)
+    assert torch.get_num_threads() == 2
+
+
+def test_a_busy_machine_leaves_a_training_one_thread_until_it_is_idle_again(two_threads, monkeypatch):
+    monkeypatch.setattr(threads, "SMALL", 0)
+    monkeypatch.setattr(threads, "EVERY", 0)
+    busy = {"now": False}
+
+    def seconds(threads):  # two threads share the work, and wait for each other while other programs run
+        return 0.02 if threads == 1 else 0.1 if busy["now"] else 0.01
+
+    steps = []
+
+    def on_batch(loss):
+        steps.append(loss)
+        busy["now"] = 3 <= len(steps) < 6
+
+    model = Timed(seconds)
+    fit(model, TASK, EXAMPLES, EXAMPLES[:2], Config(epochs=1, batch_size=8), on_batch=on_batch, progress=False)
+    assert model.seen == [2, 2, 2, 1, 1, 1, 2, 2] and torch.get_num_threads() == 2
+
+
+def test_looking_for_threads_changes_nothing_of_a_training(two_threads, tmp_path, monkeypatch):
+    """Batch norm's averages, dropout and weights are those of a training that never compares."""
+    weights = []
+    for name, small in (("never", math.inf), ("always", 0)):
+        monkeypatch.setattr(threads, "SMALL", small)
+        monkeypatch.setattr(threads, "EVERY", 0)
+        monkeypatch.setattr(threads, "WAITING", 0)  # so that one thread is taken, as where it never compares
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 2))
+        fit(model, TASK, EXAMPLES, EXAMPLES[:8], Config(epochs=2, batch_size=8), tmp_path / name, progress=False)
+        weights.append(model.state_dict())
+    assert all(torch.equal(one, other) for one, other in zip(*(w.values() for w in weights), strict=True))

@@ -9,17 +9,11 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 
 from flcourse.errors import CourseError
 
 CPU_INFO = Path("/proc/cpuinfo")  # Linux's
-
-# Of a batch's forward pass. On two idle cores, ms a step with one thread and two, which spin as briefly as `flcourse`
-# has them: `DigitCNN` 6 and 9 with 0.4 billion operations, 24 and 22 with 1.4; `ResidualCNN` 49 and 38 with 6. Beside
-# busy programs one thread gains far more.
-SMALL = 1e9
 
 
 class Device(NamedTuple):
@@ -64,31 +58,6 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """A batch on the device, in its memory format."""
     tensor = tensor.to(device, non_blocking=True)
     return tensor.contiguous(memory_format=memory_format(device)) if tensor.ndim == 4 else tensor
-
-
-@contextlib.contextmanager
-def enough_threads(model: nn.Module, image: Tensor, batch_size: int) -> Iterator[None]:
-    """One thread of PyTorch's on the CPU while a batch of such inputs costs the network less than `SMALL`.
-
-    Threads that share so little work wait for each other longer than they work. Else the number stays as it is.
-    """
-    before = torch.get_num_threads()
-    if image.device.type == "cpu" and before > 1 and _operations(model, image) * batch_size < SMALL:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@torch.inference_mode()
-def _operations(model: nn.Module, image: Tensor) -> int:
-    """Of a network's forward pass for one input, as PyTorch counts them: two for each multiplication and addition."""
-    training = model.training
-    with FlopCounterMode(display=False) as counter:
-        model.eval()(image[None])  # batch norm in training wants more than one
-    model.train(training)
-    return counter.get_total_flops()
 
 
 @contextlib.contextmanager

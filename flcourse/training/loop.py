@@ -1,8 +1,8 @@
 """One training loop for every task of the course: progress, history, best and last checkpoint, exact resume, torchrun.
 
-What a training computes depends on its `Config`, its data and the number of threads and processes, not on when it was
-interrupted: batches are drawn from (seed, epoch), augmentation from (seed, epoch, index), dropout from (seed, epoch,
-batch, process), and a checkpoint holds the rest.
+What a training computes depends on its `Config`, its data and the number of processes and threads (fewer where the
+machine is busy, see `threads`), not on when it was interrupted: batches are drawn from (seed, epoch), augmentation from
+(seed, epoch, index), dropout from (seed, epoch, batch, process), and a checkpoint holds the rest.
 """
 
 import contextlib
@@ -28,9 +28,10 @@ from flcourse.data.epoch_dataset import by_epoch
 from flcourse.errors import CourseError
 from flcourse.training.checkpoints import resumed_checkpoint, write_checkpoint, write_history, write_weights
 from flcourse.training.config import OPTIMIZER_STATE, Config, epoch_batches, make_optimizer, moving_average
-from flcourse.training.devices import Device, enough_threads, memory_format, to_device
+from flcourse.training.devices import Device, memory_format, to_device
 from flcourse.training.losses import Task
 from flcourse.training.session import Clock, graceful_end, sole_writer
+from flcourse.training.threads import Threads
 
 CHECKPOINT_SECONDS = 300  # what an interrupted training loses at most, also in the middle of a long epoch
 
@@ -83,7 +84,9 @@ def fit(
     device = device or Device(torch.device("cpu"))
     run = _Run(model, task, len(train_set), config, out, describe or {}, device)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(enough_threads(model, to_device(val_set[0][0], device.device), config.batch_size))
+        threads = stack.enter_context(
+            Threads(model, to_device(val_set[0][0], device.device), config.batch_size, device)
+        )
         if run.out:
             stack.enter_context(sole_writer(run.out))
         if resume:
@@ -100,9 +103,13 @@ def fit(
             pin_memory=device.device.type == "cuda",
         )
         batches = iter(loader)
+
+        def over() -> bool:
+            return stop() or bool(asked and asked.is_set())
+
         run.start_clock(val_set)
         while not run.is_over():
-            if not run.train_epoch(batches, lambda: stop() or bool(asked and asked.is_set()), on_batch, progress):
+            if not run.train_epoch(batches, threads, over, on_batch, progress):
                 break
             run.finish_epoch(val_set, progress)
             if device.rank == 0:
@@ -185,6 +192,7 @@ class _Run:
     def train_epoch(
         self,
         batches: Iterator[tuple[Tensor, Tensor]],
+        threads: Threads,
         stop: Callable[[], bool],
         on_batch: Callable[[float], None],
         progress: bool,
@@ -210,6 +218,7 @@ class _Run:
                 bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
                 bar.update()
                 on_batch(loss)
+                threads.adapt()
                 if stop():
                     self.save()
                     return False
