@@ -542,7 +542,8 @@ def test_small_networks_train_on_one_thread(two_threads):
 
 def test_a_busy_machine_leaves_a_training_one_thread_until_it_is_idle_again(two_threads, monkeypatch):
     monkeypatch.setattr(threads, "SMALL", 0)
-    monkeypatch.setattr(threads, "EVERY", 0)
+    for name in ("EVERY", "RARELY"):  # so that it compares after every step
+        monkeypatch.setattr(threads, name, 0)
     busy = {"now": False}
 
     def seconds(threads):  # two threads share the work, and wait for each other while other programs run
@@ -564,7 +565,8 @@ def test_looking_for_threads_changes_nothing_of_a_training(two_threads, tmp_path
     weights = []
     for name, small in (("never", math.inf), ("always", 0)):
         monkeypatch.setattr(threads, "SMALL", small)
-        monkeypatch.setattr(threads, "EVERY", 0)
+        for name in ("EVERY", "RARELY"):
+            monkeypatch.setattr(threads, name, 0)
         monkeypatch.setattr(threads, "WAITING", 0)  # so that one thread is taken, as where it never compares
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 2))

@@ -14,7 +14,8 @@ SMALL = 1e9
 
 # Beside one busy program two threads on these cores took 1,100 ms (`DigitCNN`), 2,200 and 4,900, one thread 20, 87 and
 # 431: a layer's threads wait for each other, and the one that waits keeps the other from the CPU that they share.
-EVERY = 30.0  # s between two comparisons of one thread with all
+EVERY = 30.0  # s between two comparisons of one thread with all, and
+RARELY = 40  # times as long as a comparison takes
 WAITING = 1.1  # times one thread's time: so long only threads take that wait for each other
 SPAN = 0.25  # s that one thread is timed for at least, or chance decides
 
@@ -48,8 +49,10 @@ class Threads:
         """Compare one thread with all, if that is due, and go on with what is faster; to be called between steps."""
         if not self.choice or time.monotonic() < self.due:
             return
+        started = time.monotonic()
         torch.set_num_threads(1 if self._wait_for_each_other() else self.all)
-        self.due = time.monotonic() + EVERY
+        now = time.monotonic()
+        self.due = now + max(EVERY, RARELY * (now - started))
 
     @torch.inference_mode()
     def _wait_for_each_other(self) -> bool:
