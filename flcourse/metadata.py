@@ -1,10 +1,11 @@
-"""What the file of a network says of itself, checked, because a stranger may have written it (standard library)."""
+"""What the file of a network says of itself, checked, because a stranger may have written it."""
 
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from flcourse.errors import CourseError
+from flcourse.metrics import ACCEPT
 
 HEADS = ("regression", "heatmap")
 SIDES = 32, 1024  # px, of a crop
@@ -12,6 +13,7 @@ WIDTHS = 0.01, 4.0  # of the full Xception's channels: from 8 everywhere to 170 
 STEM_STRIDES = 2, 4  # px, of the first convolution
 EXIT_CONVOLUTIONS = 1, 2  # of the exit flow, after its block
 MOST_BLOCKS = 64  # middle blocks; the paper has 8
+CALIBRATIONS = "calibration", "still_calibration"  # for crops of `size`, and for larger ones
 MOST_TEXT = 10_000_000  # characters of JSON
 
 
@@ -36,6 +38,11 @@ class HeldOut(NamedTuple):
         return None
 
 
+def least_confidence(metadata: dict) -> float:
+    """From which confidence a calibrated network's answers count as faces."""
+    return min((metadata.get(name) or {}).get("accept", ACCEPT) for name in CALIBRATIONS)
+
+
 def parse_metadata(text: str, where: object) -> dict:
     """The metadata in a file's JSON, checked by `check_metadata`. Raises `CourseError` naming the file `where`."""
     if len(text) > MOST_TEXT:
@@ -55,25 +62,28 @@ def check_metadata(metadata: object, where: object) -> dict:
     """
     top = _Part("null" if metadata is None else metadata, where, "")
     recipe = top.part("recipe")
-    recipe.check("size", _whole(*SIDES), f"a whole number of pixels from {SIDES[0]} to {SIDES[1]}")
     recipe.check("width", _number(*WIDTHS), f"a number from {WIDTHS[0]} to {WIDTHS[1]}")
     recipe.check("head", HEADS.__contains__, " or ".join(HEADS))
     for name, known in (("stem_stride", STEM_STRIDES), ("exit_convolutions", EXIT_CONVOLUTIONS)):
         recipe.check(
             name, lambda value, known=known: type(value) is int and value in known, " or ".join(map(str, known))
         )
+    sides = f"a whole number of pixels from {SIDES[0]} to {SIDES[1]}"
+    recipe.check("size", _whole(*SIDES), sides)
+    recipe.check("still_size", lambda value: value is None or _whole(*SIDES)(value), f"{sides}, or null")
     if recipe.values.get("head") == "heatmap":
         stride = 8 * recipe.values.get("stem_stride", 2)
-        recipe.check("size", lambda value: value % stride == 0, f"a multiple of {stride}, for heatmaps")
+        for name in ("size", "still_size"):
+            recipe.check(name, lambda value: not value or value % stride == 0, f"a multiple of {stride}, for heatmaps")
     recipe.check("middle_blocks", _whole(1, MOST_BLOCKS), f"a whole number from 1 to {MOST_BLOCKS}")
     recipe.check("val_fraction", _number(0, 1), "a number from 0 to 1")
     recipe.part("config").check("seed", _whole(0, 2**63), "a whole number from 0")
-    calibration = top.part("calibration")
-    if calibration:
+    for calibration in map(top.part, CALIBRATIONS):
+        if not calibration:
+            continue
         if set(calibration.values) - {"slope", "bias", "accept"} or not {"slope", "bias"} <= set(calibration.values):
-            raise CourseError(
-                f"{where}: calibration has {_short(list(calibration.values))}, expected slope, bias, accept"
-            )
+            names = _short(list(calibration.values))
+            raise CourseError(f"{where}: {calibration.name} has {names}, expected slope, bias, accept")
         for name in ("slope", "bias"):
             calibration.check(name, _number(-1e6, 1e6), "a number")
         calibration.check("accept", _number(0, 1), "a number from 0 to 1")
@@ -81,6 +91,7 @@ def check_metadata(metadata: object, where: object) -> dict:
     held_out.check("faces", _whole(0, 10**9), "a whole number")
     held_out.check("names", lambda value: isinstance(value, str), "a text")
     top.part("calibrated")
+    top.part("still_calibrated")
     top.check("faces", _two_counts, "two whole numbers: faces trained on, faces held out")
     figures = top.part("figures")
     figures.check("val_nme", _number(0, 1e9), "a percentage")

@@ -242,6 +242,16 @@ def test_a_gallery_leaves_what_is_there(astronaut_xml, tmp_path):
     assert names == {"best.png", "best_2.png", "median.png", "worst.png", "error_curve.png"}
 
 
+def test_evaluate_as_in_video(astronaut_xml):
+    """One view, and the smaller crops; a still image has the larger ones."""
+    live, still = (
+        json.loads(flcourse("evaluate", astronaut_xml, "--json", *how).stdout) for how in (["--live"], ["--tta", 1])
+    )
+    assert (live["tta"], live["size"], still["tta"], still["size"]) == (1, 256, 1, 320)
+    assert live["nme"] != still["nme"] and abs(live["nme"] - still["nme"]) < 1
+    assert "not allowed with" in flcourse("evaluate", astronaut_xml, "--live", "--tta", 4, code=2).stderr
+
+
 def test_evaluate_imports_torch_only_for_its_weights(astronaut_xml, tmp_path):
     assert not {"torch", "sklearn"} & imported("evaluate", astronaut_xml, "--gallery", tmp_path, "--boxes", "course")
     path = Path(weights.__file__).parent / "xception.safetensors"

@@ -11,6 +11,8 @@ import torch
 from skimage import data
 
 import flcourse.weights
+from flcourse.errors import CourseError
+from flcourse.face.detections import Detection
 from flcourse.face.landmarker import FaceLandmarker, OnnxNetwork
 from flcourse.points import Box, from01
 from flcourse.training.checkpoints import load_network
@@ -54,6 +56,45 @@ def test_onnx_gives_pytorchs_points(tmp_path, head, half):
     used = OnnxNetwork(tmp_path / "net.onnx")
     assert used.metadata == metadata and used.held_out[:2] == (6.5, 10)
     assert used.accept == (0.125 if head == "heatmap" else 0)
+
+
+def test_a_network_of_two_sizes_takes_the_larger_for_still_images(tmp_path):
+    torch.manual_seed(0)
+    network = Xception(width=0.05, middle_blocks=1, stem_stride=4).eval()
+    recipe = {"size": 64, "still_size": 96, "head": "heatmap", "stem_stride": 4}
+    fits = {"calibration": Calibration(2.0, 8.0, 0.2), "still_calibration": Calibration(1.0, 3.0, 0.1)}
+    metadata = {"recipe": recipe} | {name: fit._asdict() for name, fit in fits.items()}
+    export_onnx(network, metadata, tmp_path / "net.onnx")
+    landmarker = FaceLandmarker(tmp_path / "net.onnx", detector=None)
+    assert (landmarker.size, landmarker.still_size, landmarker.network.accept) == (64, 96, 0.1)
+    for size in (64, 96, 128):  # any number of faces, of any size that the strides divide
+        crops = np.random.default_rng(size).uniform(-1, 1, (3, 1, size, size)).astype(np.float32)
+        with torch.inference_mode():
+            wanted = network(torch.from_numpy(crops))
+        found = landmarker.network(crops)
+        assert np.abs(found["points01"] - wanted.points01.numpy()).max() < 1e-4
+        chance = confidence(wanted, fits["calibration" if size == 64 else "still_calibration"])  # each has its own
+        assert np.abs(found["confidence"] - chance.numpy()).max() < 1e-4
+    image, boxes = data.astronaut(), [ASTRONAUT]
+    small, large = (landmarker.at(image, boxes, size=size)[0].points for size in (64, 96))
+    assert np.array_equal(landmarker.at(image, boxes)[0].points, small) and np.abs(small - large).max() > 1e-3
+    calls = FaceLandmarker(tmp_path / "net.onnx", detector=Astronaut(), tta=1)
+    calls.network.accept = 0.0  # it has learned nothing
+    assert np.array_equal(calls(image)[0].points, large)
+    with pytest.raises(CourseError, match="cannot be run"):
+        landmarker.at(image, boxes, size=80)
+
+
+class Astronaut:
+    """A detector that knows one face."""
+
+    name, threshold = "astronaut", 0.5
+
+    def box_map(self, box):
+        return box
+
+    def __call__(self, image):
+        return [Detection(ASTRONAUT, 1.0)]
 
 
 def test_the_shipped_files_are_one_network():

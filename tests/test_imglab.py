@@ -173,6 +173,12 @@ def test_items_depend_on_seed_epoch_and_index_alone(faces):
     assert not torch.equal(one[2][1], FaceDataset(faces, 32, strong, seed=4)[2][1])
 
 
+def test_every_second_epoch_has_the_second_size(faces):
+    both = FaceDataset(faces, 32, seed=3, second_size=48)
+    assert [both[epoch, 2][0].shape[1] for epoch in range(4)] == [32, 48, 32, 48]
+    assert torch.allclose(both[1, 2][1], both[2][1])  # in parts of the crop the points stay where they are
+
+
 def test_images_far_larger_than_the_crop_are_shrunk_without_shift(tmp_path):
     """The region in memory is averaged down; dots drawn on a large image must stay under their points."""
     import cv2

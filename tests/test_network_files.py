@@ -44,6 +44,7 @@ METADATA = {
 # What is put where in the metadata; each is refused.
 WRONG = [
     *((("recipe", "size"), value) for value in (-112, 0, 31, 40, 30_000, 10**30, "112", 112.0, True, None, [112])),
+    *((("recipe", "still_size"), value) for value in (0, 40, 30_000, "112", True, [112])),
     *(
         (("recipe", "width"), value)
         for value in (0, -1, 1e9, 10**400, float("nan"), float("inf"), "0.5", None, {}, True)
@@ -55,6 +56,7 @@ WRONG = [
     *((("recipe", "config", "seed"), value) for value in (-1, "0", 1.5, 10**30)),
     *((("recipe",), value) for value in ("text", [], [1], 7, True)),
     *((("calibration",), value) for value in ("text", [1, 2], 7, True, {"slope": 1}, {"slope": 1, "bias": 0, "x": 1})),
+    *((("still_calibration",), value) for value in ("text", [1, 2], {"slope": 1}, {"slope": "1", "bias": 0})),
     *((("calibration", "slope"), value) for value in ("1", None, float("nan"), 1e300, [1])),
     *((("calibration", "bias"), value) for value in ("1", None, float("-inf"))),
     *((("calibration", "accept"), value) for value in ("text", None, -0.1, 1.1, float("nan"), [0.5])),

@@ -199,8 +199,9 @@ def test_a_leaner_training_can_start_from_the_courses_weights_with_other_faces_b
     lean = replace(
         RECIPES["detail"],
         size=64,
+        still_size=96,
         width=0.05,
-        config=Config(epochs=1, batch_size=8, lr=1e-4),
+        config=Config(epochs=2, batch_size=8, lr=1e-4),  # one of each size
         augment=replace(RECIPES["detail"].augment, shut_eyes=0.5),
     )
     train_landmarks(faces, lean, tmp_path / "run", start=start, also=[(beside, 0.2)], progress=False)

@@ -209,7 +209,7 @@ def test_opens_with_something_to_see(faces):
 class Middle:
     """A network that says of every crop that all points are in its middle."""
 
-    name, engine, size, accept = "middle", "none", 96, 0.0
+    name, engine, size, still_size, accept = "middle", "none", 96, 96, 0.0
 
     def __call__(self, crops):
         assert crops.shape[1:] == (1, 96, 96) and np.abs(crops).max() <= 1

@@ -174,6 +174,8 @@ def engines(network: Xception, metadata: dict, full: Path, seconds: float, compi
         "ONNX Runtime, int8": partial(OnnxNetwork(small, threads=1), one),
         "PyTorch": partial(exported, tensor),
     }
+    if still := metadata["recipe"].get("still_size"):
+        runs[f"ONNX Runtime, {still} px"] = partial(OnnxNetwork(full, threads=1), drawn_crops(still, faces=1))
     missing = []
     with one_thread(), torch.inference_mode():
         rows = in_turn(runs, seconds)

@@ -60,12 +60,22 @@ def calibrate_weights(weights: Path, faces: "list[Face]", out: Path, whose: str 
         chosen = held_out(faces, metadata)
     except CourseError as error:
         raise CourseError(f"{whose}{error}") from error
-    found = calibrate(network, chosen, metadata["recipe"]["size"], progress=shows_bars())
-    figures = {name: round(value, 4) for name, value in found.figures().items()}
-    metadata |= {"calibration": found.calibration._asdict(), "calibrated": figures}
-    curve = out.with_name("confidence.png")
-    save(reliability_curve(found.chance, found.trial.right, found.trial.face), curve)
+    recipe, curve, lines = metadata["recipe"], out.with_name("confidence.png"), []
+    for kind, size in (("", recipe["size"]), ("still_", recipe.get("still_size"))):
+        if not size:
+            continue
+        found = calibrate(network, chosen, size, progress=shows_bars())
+        figures = {name: round(value, 4) for name, value in found.figures().items()}
+        metadata |= {f"{kind}calibration": found.calibration._asdict(), f"{kind}calibrated": figures}
+        lines.append(
+            f"confidence: {figures['faces']} hard crops of {len(chosen)} faces, {size} px, "
+            f"{figures['wrong_faces']} off by over 8 %;\n"
+            f"  AUC of telling these {figures['auc']:.3f}, calibration error {figures['calibration_error']:.3f}"
+        )
+        if not kind:
+            save(reliability_curve(found.chance, found.trial.right, found.trial.face), curve)
     atomic_write(out, pack_weights(network, metadata, half=stored_half(weights)))
-    say(f"confidence: {figures['faces']} hard crops of {len(chosen)} faces, {figures['wrong_faces']} off by over 8 %;")
-    say(f"  AUC of telling these {figures['auc']:.3f}, calibration error {figures['calibration_error']:.3f}: {curve}")
+    for line in lines:
+        say(line)
+    say(f"  curve: {curve}")
     say(f"  wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")

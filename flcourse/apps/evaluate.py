@@ -23,14 +23,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--gallery", type=Path, metavar="DIR", help="write sheets of best, median and worst faces")
-    add_tta(parser)
+    views = parser.add_mutually_exclusive_group()
+    add_tta(views)
+    views.add_argument("--live", action="store_true", help="as in video: one view, and the network's smaller crops")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure a network on annotated faces."""
     from flcourse.apps.evaluation import evaluate
 
-    figures = evaluate(args.xml, args.weights, args.boxes, args.gallery, tta=args.tta, progress=shows_bars())
+    how = {"tta": args.tta, "live": args.live}
+    figures = evaluate(args.xml, args.weights, args.boxes, args.gallery, **how, progress=shows_bars())
     if args.json:
         print(strict_json(figures))
         return
@@ -39,6 +42,10 @@ def run(args: argparse.Namespace) -> None:
     print(f"  failures over 8 %, 10 %   {figures['fr8']:7.2f} %, {figures['fr10']:.2f} %")
     print(f"  AUC to 8 %, 10 %          {figures['auc8']:7.3f}, {figures['auc10']:.3f}")
     print(f"  points within 15 of 299   {figures['within15of299']:7.2f} %")
-    print(f"  time                      {figures['ms_per_face']:7.2f} ms a face ({figures['engine']})")
+    views = f"{figures['tta']} views" if figures["tta"] > 1 else "one view"
+    print(
+        f"  time                      {figures['ms_per_face']:7.2f} ms a face "
+        f"({figures['engine']}, {views} of {figures['size']} px)"
+    )
     if args.gallery:
         say(f"best, median and worst faces and the error curve: {args.gallery}")

@@ -38,18 +38,20 @@ def detected_box(detector: Detector, image: np.ndarray, face: Face) -> Box | Non
 
 
 def predict(
-    xml: Path, weights: str | None, boxes: str = "file", *, tta: int = 4, progress: bool = True
+    xml: Path, weights: str | None, boxes: str = "file", *, tta: int = 4, live: bool = False, progress: bool = True
 ) -> tuple[list[Face], list[FaceLandmarks], dict]:
     """Find the points of an imglab file's faces: the faces that `boxes` has a box for, what was found, and how.
 
     `boxes` says where the crops come from: the file's boxes, tight boxes around the true points, or a detector's, each
-    mapped to the file's convention; `tta` are the views of `FaceLandmarker.at`. The third value has the entries of
-    `flcourse evaluate --json` that are no accuracy.
+    mapped to the file's convention; `tta` are the views of `FaceLandmarker.at`. Crops are those of still images, or
+    with `live` those of video and one view. The third value has the entries of `flcourse evaluate --json` that are no
+    accuracy.
     """
     if boxes not in BOX_SOURCES:
         raise CourseError(f"unknown boxes {boxes!r}, expected one of {', '.join(BOX_SOURCES)}")
     faces = read_imglab(xml)
     landmarker = FaceLandmarker(open_network(weights), detector=None)
+    tta, size = (1, landmarker.size) if live else (tta, landmarker.still_size)
     detector = None if boxes in ("file", "tight") else open_detector(boxes)
     kept: list[Face] = []
     found: list[FaceLandmarks] = []
@@ -65,7 +67,7 @@ def predict(
             own = detected_box(detector, image, face)
             box = own and detector.box_map(own)
         if box:
-            found += landmarker.at(image, [box], tta=tta)
+            found += landmarker.at(image, [box], tta=tta, size=size)
             kept.append(face)
         seconds += time.perf_counter() - start
     if not kept:
@@ -78,6 +80,7 @@ def predict(
         "weights": landmarker.name,
         "engine": landmarker.network.engine,
         "tta": tta,
+        "size": size,
     }
     return kept, found, how
 
@@ -89,14 +92,15 @@ def evaluate(
     gallery: Path | None = None,
     *,
     tta: int = 4,
+    live: bool = False,
     progress: bool = True,
 ) -> dict:
     """Measure a landmark network on the faces of an imglab file: the figures of `flcourse evaluate --json`.
 
-    Boxes and `tta` are as in `predict`; faces a detector misses are counted in `missed` and left out of the
+    Boxes, `tta` and `live` are as in `predict`; faces a detector misses are counted in `missed` and left out of the
     figures. `ms_per_face` is the time for crop and network, with a detector also its own; reading is not in it.
     """
-    kept, found, how = predict(xml, weights, boxes, tta=tta, progress=progress)
+    kept, found, how = predict(xml, weights, boxes, tta=tta, live=live, progress=progress)
     predicted = np.stack([landmarks.points for landmarks in found])
     true = np.stack([face.points for face in kept])
     if gallery:

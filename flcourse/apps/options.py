@@ -53,7 +53,7 @@ def add_detector(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", choices=("auto", *DETECTORS), default="auto", metavar="NAME", help=text)
 
 
-def add_tta(parser: argparse.ArgumentParser) -> None:
+def add_tta(parser: argparse._ActionsContainer) -> None:
     """`--tta`, test-time augmentation."""
     text = "views of each face: 2 adds the mirror image, 4 both again about the points found (default: 4)"
     parser.add_argument("--tta", type=int, choices=(1, 2, 4), default=4, help=text)

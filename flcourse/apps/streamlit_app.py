@@ -387,7 +387,7 @@ def show(found: Found, drawn: dict[str, bool], landmarker: FaceLandmarker) -> No
         return
     download(found, image)
     for number, face in enumerate(found.faces[:SHOWN_FACES], start=1):
-        show_face(number, face, found, landmarker.size)
+        show_face(number, face, found, landmarker.still_size)
     if (rest := len(found.faces) - SHOWN_FACES) > 0:
         st.caption(f"{rest} more in the image and in the files; above are the {SHOWN_FACES} the detector is surest of.")
 

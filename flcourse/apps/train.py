@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     from flcourse.training.devices import choose_device
     from flcourse.training.recipes import get_recipe, train_landmarks
 
-    recipe = get_recipe(args.recipe)
+    recipe = given = get_recipe(args.recipe)
     args.weights = args.weights or recipe.start
     xml = training_labels(args.data)
     parts = shares([share for _, share in args.also])
@@ -83,6 +83,8 @@ def run(args: argparse.Namespace) -> None:
     loop = {name: value for name in LOOP if (value := getattr(args, name)) is not None}
     net = {name: value for name in NET if (value := getattr(args, name)) is not None}
     recipe = replace(recipe, config=replace(recipe.config, **loop), **net)
+    if recipe.size != given.size:  # the second size belongs to the first
+        recipe = replace(recipe, still_size=None)
     out = args.out or Path("runs") / args.recipe
     there = [name for name in WRITTEN if os.path.lexists(out / name)]
     if there and not args.resume:

@@ -17,7 +17,7 @@ CONTEXT = 0.75
 
 
 class FaceDataset(EpochDataset):
-    """Crops and points of faces, for a `DataLoader`.
+    """Crops and points of faces, for a `DataLoader`; in odd epochs of `second_size` pixels, if that is given.
 
     `dataset[epoch, index]`, or `dataset[index]` for epoch 0, is `(crop, points01)`: a (1, size, size) float32 tensor,
     grey in [-1, 1], and a (68, 2) float32 tensor, normalised to the crop. Points outside the crop keep their true
@@ -30,9 +30,16 @@ class FaceDataset(EpochDataset):
     """
 
     def __init__(
-        self, faces: Sequence[Face], size: int, augment: Augment = NO_AUGMENT, seed: int = 0, progress: bool = False
+        self,
+        faces: Sequence[Face],
+        size: int,
+        augment: Augment = NO_AUGMENT,
+        seed: int = 0,
+        progress: bool = False,
+        second_size: int | None = None,
     ) -> None:
         self.faces, self.size, self.augment, self.seed = list(faces), size, augment, seed
+        self.sizes = (size, second_size or size)
         self._regions: list[tuple[np.ndarray, np.ndarray]] = []  # (RGB region, matrix from region to image pixels)
         last_path, image = None, np.empty((0, 0, 3), np.uint8)
         for face in tqdm(self.faces, desc="reading faces", unit="face", disable=not progress):
@@ -40,7 +47,7 @@ class FaceDataset(EpochDataset):
                 last_path, image = face.path, read_image(face.path)
             check_inside(face, (image.shape[1], image.shape[0]), str(face.path))
             low = np.subtract(face.box.centre, (0.5 + CONTEXT) * face.box.side)
-            k = max(1, int(face.box.side / size))
+            k = max(1, int(face.box.side / max(self.sizes)))
             self._regions.append(shrink_region(image, low, low + (1 + 2 * CONTEXT) * face.box.side, k))
 
     def __len__(self) -> int:
@@ -50,13 +57,14 @@ class FaceDataset(EpochDataset):
         """An item as people look at it: an RGB uint8 crop (size, size, 3) and its points (68, 2) in crop pixels."""
         rng = np.random.default_rng((self.seed, epoch, index))
         face, (region, to_image) = self.faces[index], self._regions[index]
-        matrix = draw_matrix(self.augment, face.box, self.size, rng)
-        crop, points = warp(region, compose(matrix, to_image), self.size), move_points(face.points, matrix)
+        size = self.sizes[epoch % 2]
+        matrix = draw_matrix(self.augment, face.box, size, rng)
+        crop, points = warp(region, compose(matrix, to_image), size), move_points(face.points, matrix)
         if self.augment.shut_eyes:
             crop, points = blink(self.augment, crop, points, rng)
         return augment_crop(self.augment, crop, rng), points
 
     def item(self, epoch: int, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         crop, points = self.crop(index, epoch)
-        points01 = to01(points, self.size).astype(np.float32)
+        points01 = to01(points, len(crop)).astype(np.float32)
         return torch.from_numpy(to_input(crop)), torch.from_numpy(points01)

@@ -15,8 +15,7 @@ from flcourse.face.detect import open_detector
 from flcourse.face.detections import Detector
 from flcourse.face.session import default_threads, open_session
 from flcourse.images import as_rgb, to_input, warp
-from flcourse.metadata import SIDES, HeldOut, parse_metadata
-from flcourse.metrics import ACCEPT
+from flcourse.metadata import SIDES, HeldOut, least_confidence, parse_metadata
 from flcourse.points import FARTHEST, N_POINTS, Box, apply, crop_matrix, face_box, from01, invert, is_sound, move_points
 
 if TYPE_CHECKING:
@@ -60,6 +59,7 @@ class Network(Protocol):
     name: str
     engine: str  # what runs it
     size: int  # of the crops, px
+    still_size: int  # of still images' crops: larger where the network has learned to use more pixels, else the same
     accept: float  # the confidence from which an answer counts as a face
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
@@ -92,16 +92,15 @@ class OnnxNetwork:
         self._again = self.name if self.name in shipped_weights() else str(path.absolute())
         self._session = open_session(path, self.threads)
         try:
-            _check_network(self._session, path)
             metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map.get("flcourse", "{}"), path)
+            self.size, self.still_size = _check_network(self._session, metadata, path)
         except UnicodeDecodeError as error:
             raise CourseError(f"{path}: holds names that are no text; the file is damaged") from error
-        self.size = self._session.get_inputs()[0].shape[2]
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.metadata = metadata
         self.held_out = HeldOut.read(metadata)
-        accept = (metadata.get("calibration") or {}).get("accept", ACCEPT)
-        self.accept = accept if "confidence" in self._outputs else 0.0  # else the detector's score is all there is
+        # Without a confidence the detector's score is all there is.
+        self.accept = least_confidence(metadata) if "confidence" in self._outputs else 0.0
 
     def __reduce__(self) -> tuple:
         return OnnxNetwork, (self._again, self.threads)
@@ -146,7 +145,7 @@ class FaceLandmarker:
         tta: int = 4,
     ) -> None:
         self.network = OnnxNetwork(weights, threads) if isinstance(weights, str | os.PathLike) else weights
-        self.name, self.size = self.network.name, self.network.size
+        self.name, self.size, self.still_size = self.network.name, self.network.size, self.network.still_size
         self.tta = tta
         self.detector = open_detector(detector) if isinstance(detector, str) else detector
 
@@ -164,7 +163,8 @@ class FaceLandmarker:
         image = as_rgb(image)
         found = [(self.detector.box_map(box), score) for box, score in self.detector(image)]
         found = [(box, score) for box, score in found if is_sound(box)]
-        faces = self.at(image, [box for box, _ in found], [score for _, score in found], tta=self.tta)
+        boxes, scores = [box for box, _ in found], [score for _, score in found]
+        faces = self.at(image, boxes, scores, tta=self.tta, size=self.still_size)
         return [face for face in faces if face.confidence is None or face.confidence >= self.network.accept]
 
     def at(
@@ -174,28 +174,31 @@ class FaceLandmarker:
         scores: Sequence[float] | None = None,
         *,
         tta: int = 1,
+        size: int | None = None,
     ) -> list[FaceLandmarks]:
         """The points of the faces at `boxes`, which follow the iBUG file's convention: from brows to chin.
 
         One run of the network for all of them. `scores` are passed on (default: 1). A network that was not calibrated
         has no confidence, and the faces' is None. `tta` is test-time augmentation: with 2 views the network also sees
         every crop's mirror image, with 4 both again on a crop about the points that were found; the mean counts. That
-        is more accurate, and takes as many times the network's time.
+        is more accurate, and takes as many times the network's time. `size` is the crops' side in pixels, `size` or
+        `still_size` of the network; by default `size`, which is the faster.
 
         Raises `TypeError` and `ValueError` for what is no image, see `images.check_image`, and no box: finite pixels,
         at least 1 wide and high.
         """
         if tta not in TTA_VIEWS:
             raise ValueError(f"tta={tta}, expected one of {', '.join(map(str, TTA_VIEWS))}")
+        size = size or self.size
         image, boxes = as_rgb(image), [_checked_box(number, box) for number, box in enumerate(boxes)]
         scores = [1.0] * len(boxes) if scores is None else scores
         if len(scores) != len(boxes):
             raise ValueError(f"{len(scores)} scores, expected {len(boxes)}, one for each box")
         if not boxes:
             return []
-        faces = self._views(image, boxes, scores, mirrored=tta > 1)
+        faces = self._views(image, boxes, scores, size, mirrored=tta > 1)
         if tta == 4:
-            again = self._views(image, [face_box(face.points) for face in faces], scores, mirrored=True)
+            again = self._views(image, [face_box(face.points) for face in faces], scores, size, mirrored=True)
             faces = [
                 replace(
                     one,
@@ -207,15 +210,15 @@ class FaceLandmarker:
         return faces
 
     def _views(
-        self, image: np.ndarray, boxes: Sequence[Box], scores: Sequence[float], mirrored: bool
+        self, image: np.ndarray, boxes: Sequence[Box], scores: Sequence[float], size: int, mirrored: bool
     ) -> list[FaceLandmarks]:
-        matrices = [crop_matrix(box, self.size) for box in boxes]
-        crops = np.stack([to_input(warp(image, matrix, self.size)) for matrix in matrices])  # (N, 1, size, size)
+        matrices = [crop_matrix(box, size) for box in boxes]
+        crops = np.stack([to_input(warp(image, matrix, size)) for matrix in matrices])  # (N, 1, size, size)
         output = self._both(crops) if mirrored else self.network(crops)
         confidences = output["confidence"].tolist() if "confidence" in output else [None] * len(boxes)
         return [
             FaceLandmarks(
-                apply(from01(points01, self.size), invert(matrix)).astype(np.float32),
+                apply(from01(points01, size), invert(matrix)).astype(np.float32),
                 confidence,
                 box,
                 float(score),
@@ -264,17 +267,25 @@ def _find_weights(weights: str | os.PathLike) -> Path:
     return path
 
 
-def _check_network(session: "onnxruntime.InferenceSession", path: Path) -> None:
-    """Raise `CourseError` where a session is not that of a landmark network."""
+def _check_network(session: "onnxruntime.InferenceSession", metadata: dict, path: Path) -> tuple[int, int]:
+    """`size` and `still_size` of a landmark network. Raises `CourseError` where a session is not that of one."""
     inputs = {value.name: value.shape for value in session.get_inputs()}
     outputs = {value.name: value.shape for value in session.get_outputs()}
     crops = inputs.get("crops", [])
-    square = len(crops) == 4 and crops[1] == 1 and crops[2] == crops[3] and isinstance(crops[2], int)
+    square = len(crops) == 4 and crops[1] == 1 and crops[2] == crops[3]
     types = {value.type for value in (*session.get_inputs(), *session.get_outputs())}
     if len(inputs) != 1 or not square or outputs.get("points01", [])[1:] != [N_POINTS, 2] or types != {"tensor(float)"}:
         raise CourseError(
             f"{path}: takes {json.dumps(inputs)} and gives {json.dumps(outputs)}, expected crops (N, 1, size, size) -> "
             f"points01 (N, {N_POINTS}, 2), as `flcourse export` writes them"
         )
-    if not SIDES[0] <= crops[2] <= SIDES[1]:
-        raise CourseError(f"{path}: takes crops of {crops[2]} pixels, expected {SIDES[0]} to {SIDES[1]}; not loaded")
+    if isinstance(crops[2], int):
+        if not SIDES[0] <= crops[2] <= SIDES[1]:
+            raise CourseError(
+                f"{path}: takes crops of {crops[2]} pixels, expected {SIDES[0]} to {SIDES[1]}; not loaded"
+            )
+        return crops[2], crops[2]
+    recipe = metadata.get("recipe") or {}
+    if "size" not in recipe:
+        raise CourseError(f"{path}: takes crops of any size, expected a recipe.size in its metadata; not loaded")
+    return recipe["size"], recipe.get("still_size") or recipe["size"]

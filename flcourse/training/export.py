@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from flcourse.data.drawn_faces import draw_face
 from flcourse.files import atomic_write, work_folder
 from flcourse.images import to_input, warp
+from flcourse.metadata import SIDES, least_confidence
 from flcourse.points import crop_matrix
 from flcourse.training.checkpoints import load_network
 from flcourse.training.heatmaps import Calibration, confidence
@@ -29,16 +31,20 @@ class Exported(nn.Module):
 
     def __init__(self, network: Xception, metadata: dict) -> None:
         super().__init__()
-        self.network = network.eval()
-        calibration = metadata.get("calibration")
-        self.calibration = Calibration(**calibration) if calibration else None
-        self.outputs = ("points01", "confidence") if calibration else ("points01",)
+        self.network, self.size = network.eval(), metadata["recipe"]["size"]
+        fits = [metadata.get(name) for name in ("calibration", "still_calibration")]
+        self.calibration, self.still_calibration = (Calibration(**fit) if fit else None for fit in fits)
+        self.outputs = ("points01", "confidence") if self.calibration else ("points01",)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
         output = self.network(crops)
         if self.calibration is None:
             return (output.points01,)
-        return output.points01, confidence(output, self.calibration)
+        chance = confidence(output, self.calibration)
+        if self.still_calibration:  # finer maps are sharper or less so than coarse ones
+            side = torch.ones_like(crops[:, 0, 0]).sum(dim=1)  # px, as a tensor: ONNX chooses by it
+            chance = torch.where(side > self.size, confidence(output, self.still_calibration), chance)
+        return output.points01, chance
 
 
 class TorchNetwork:
@@ -49,8 +55,9 @@ class TorchNetwork:
     def __init__(self, path: Path) -> None:
         network, metadata = load_network(path)
         self.name, self.size = str(path), metadata["recipe"]["size"]
+        self.still_size = metadata["recipe"].get("still_size") or self.size
         self._network = Exported(network, metadata)
-        self.accept = self._network.calibration.accept if self._network.calibration else 0.0
+        self.accept = least_confidence(metadata) if self._network.calibration else 0.0
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """See `Network`."""
@@ -62,14 +69,21 @@ class TorchNetwork:
 def export_onnx(network: Xception, metadata: dict, path: Path, half: bool = False) -> None:
     """Write the network as ONNX: `crops` (N, 1, size, size) in [-1, 1] -> `points01` (N, 68, 2), `confidence` (N,).
 
+    A network that was trained on crops of two sizes takes any size that its strides divide.
     `metadata` goes into the file's metadata under `flcourse`, as JSON; only a calibrated network has `confidence`.
     With `half` the weights are stored in float16 and cast to float32 on loading: half the size, the same speed.
     """
-    size = metadata["recipe"]["size"]
-    exported = Exported(network, metadata)
+    recipe = metadata["recipe"]
+    size, exported = recipe["size"], Exported(network, metadata)
     # Two crops, because the exporter takes a batch of one for a constant.
-    shapes = ({0: torch.export.Dim("faces")},)
-    model = to_onnx(exported, torch.zeros(2, 1, size, size), "crops", exported.outputs, shapes)
+    shape: dict[int, Any] = {0: torch.export.Dim("faces")}
+    if recipe.get("still_size"):
+        stride = 8 * recipe.get("stem_stride", 2)
+        shape[2] = shape[3] = stride * torch.export.Dim("cells", min=2, max=SIDES[1] // stride)
+    model = to_onnx(exported, torch.zeros(2, 1, size, size), "crops", exported.outputs, (shape,))
+    for side in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        if side.dim_param:
+            side.dim_param = "size"
     if half:
         _store_half(model)
     write_model(model, metadata, path)
