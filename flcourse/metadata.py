@@ -1,11 +1,10 @@
-"""What the file of a network says of itself, checked, because a stranger may have written it."""
+"""What the file of a network says of itself, checked, because a stranger may have written it (standard library)."""
 
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from flcourse.errors import CourseError
-from flcourse.metrics import ACCEPT
 
 HEADS = ("regression", "heatmap")
 SIDES = 32, 1024  # px, of a crop
@@ -13,6 +12,7 @@ WIDTHS = 0.01, 4.0  # of the full Xception's channels: from 8 everywhere to 170 
 STEM_STRIDES = 2, 4  # px, of the first convolution
 EXIT_CONVOLUTIONS = 1, 2  # of the exit flow, after its block
 MOST_BLOCKS = 64  # middle blocks; the paper has 8
+ACCEPT = 0.2  # the confidence from which an answer counts as a face, unless its network says otherwise
 CALIBRATIONS = "calibration", "still_calibration"  # for crops of `size`, and for larger ones
 MOST_TEXT = 10_000_000  # characters of JSON
 

@@ -9,8 +9,6 @@ from flcourse.points import OUTER_EYE_CORNERS, Box
 # The original project's measure: a point is right within 15 px where the face box, 1.1 times enlarged, is 299 px wide.
 RADIUS, RADIUS_IMAGE, RADIUS_BOX = 15.0, 299.0, 1.1
 
-ACCEPT = 0.2  # the confidence from which an answer counts as a face, unless its network says otherwise
-
 
 def accuracy(predicted: np.ndarray, classes: np.ndarray) -> float:
     """The percentage of `predicted` class indices (N,) that equal the true `classes` (N,)."""

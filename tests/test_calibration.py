@@ -18,7 +18,7 @@ from flcourse.data.drawn_faces import write_drawn_faces
 from flcourse.data.imglab import fingerprint, read_imglab, split_faces
 from flcourse.errors import CourseError
 from flcourse.face.landmarker import OnnxNetwork
-from flcourse.metrics import ACCEPT
+from flcourse.metadata import ACCEPT
 from flcourse.show.plot import reliability_curve
 from flcourse.training.calibration import DRAWS, FEWEST, calibrate, held_out, non_face
 from flcourse.training.checkpoints import load_network, pack_weights

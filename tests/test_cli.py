@@ -249,7 +249,7 @@ def test_evaluate_as_in_video(astronaut_xml):
     )
     assert (live["tta"], live["size"], still["tta"], still["size"]) == (1, 256, 1, 320)
     assert live["nme"] != still["nme"] and abs(live["nme"] - still["nme"]) < 1
-    assert "not allowed with" in flcourse("evaluate", astronaut_xml, "--live", "--tta", 4, code=2).stderr
+    assert "not allowed with" in flcourse("evaluate", astronaut_xml, "--live", "--tta", 2, code=2).stderr
 
 
 def test_evaluate_imports_torch_only_for_its_weights(astronaut_xml, tmp_path):

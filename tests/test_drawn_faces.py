@@ -9,17 +9,10 @@ import numpy as np
 import pytest
 
 from flcourse.data.drawing import shape
+from flcourse.data.drawing.camera import Camera, rotation_matrix, visible_points
 from flcourse.data.drawing.canvas import Canvas, ellipse, noise, normals, rasterise, ribbon
 from flcourse.data.drawing.scene import pick
-from flcourse.data.drawing.shape import (
-    NEUTRAL,
-    Camera,
-    Expression,
-    express,
-    rotation_matrix,
-    skin_vertices,
-    visible_points,
-)
+from flcourse.data.drawing.shape import NEUTRAL, Expression, express, skin_vertices
 from flcourse.data.drawn_faces import DrawnFace, draw_face, write_drawn_faces
 from flcourse.data.imglab import read_imglab
 from flcourse.errors import CourseError

@@ -17,7 +17,7 @@ from flcourse.errors import CourseError
 from flcourse.face.detections import Detection
 from flcourse.face.draw import draw_faces
 from flcourse.face.landmarker import FaceLandmarker, OnnxNetwork, shipped_weights
-from flcourse.metrics import ACCEPT
+from flcourse.metadata import ACCEPT
 from flcourse.points import MIRROR, Box, BoxMap, face_box
 
 SIZE = 64

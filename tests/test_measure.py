@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from skimage import data
 from skimage.transform import SimilarityTransform
 
-from flcourse.data.drawing.shape import Expression, rotation_matrix
+from flcourse.data.drawing.camera import rotation_matrix
+from flcourse.data.drawing.shape import Expression
 from flcourse.data.drawn_faces import draw_face
 from flcourse.data.videos import blink_times, blinking_face
 from flcourse.errors import CourseError

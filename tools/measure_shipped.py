@@ -32,7 +32,7 @@ from flcourse.face.behaviour import Blinks
 from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks, shipped_weights
 from flcourse.face.measure import expression_meters, expression_word, eye_openness, head_pose, measure
 from flcourse.files import atomic_write
-from flcourse.metrics import ACCEPT
+from flcourse.metadata import ACCEPT
 from flcourse.points import Box, apply, face_box
 
 DRAWN = 224  # drawn faces, as many as there are test faces; none of their seeds was trained on

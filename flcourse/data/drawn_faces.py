@@ -17,9 +17,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from flcourse.data.drawing import body, extras, features, shape
+from flcourse.data.drawing.camera import Camera, rotation_matrix, visible_points
 from flcourse.data.drawing.canvas import Canvas, ellipse, noise, spread, tinted, white_noise
 from flcourse.data.drawing.scene import Light, Person, Scene, chance, pick
-from flcourse.data.drawing.shape import Camera, Expression
+from flcourse.data.drawing.shape import Expression
 from flcourse.data.imglab import Face, write_imglab
 from flcourse.images import write_image
 from flcourse.points import Box
@@ -75,8 +76,8 @@ def draw_face(
     points = shape.express(points, expression)
     vertices = shape.skin_vertices(points)
     distance = float(np.exp(building.uniform(np.log(NEAREST), np.log(FARTHEST))))
-    camera = Camera(shape.rotation_matrix(*pose), distance, factors)
-    camera, seen, box = _frame(camera, shape.visible_points(points, vertices, camera), size, building)
+    camera = Camera(rotation_matrix(*pose), distance, factors)
+    camera, seen, box = _frame(camera, visible_points(points, vertices, camera), size, building)
 
     person, light, canvas = Person.random(looking, plain), Light.random(looking), Canvas(_background(size, behind))
     scene = Scene(canvas, person, light, expression, camera, pose, points, seen, vertices, plain)

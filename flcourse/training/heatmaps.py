@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from flcourse.metrics import ACCEPT
+from flcourse.metadata import ACCEPT
 
 RING = 1  # cells by which the maps reach beyond the crop on each side, because chins and cheeks often do
 

@@ -5,8 +5,8 @@ import numpy as np
 
 from flcourse.data.drawing import shape, skin
 from flcourse.data.drawing.canvas import noise, normals, rasterise, ribbon, spread, tinted
+from flcourse.data.drawing.curves import spline
 from flcourse.data.drawing.scene import Scene, chance, colour, pick
-from flcourse.data.drawing.shape import spline
 
 
 def back_hair(s: Scene, rng: np.random.Generator) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from flcourse.data.drawing.canvas import ellipse, ribbon
+from flcourse.data.drawing.curves import spline
 from flcourse.data.drawing.scene import Scene, chance, colour, pick
-from flcourse.data.drawing.shape import spline
 
 
 def front_hair(s: Scene, rng: np.random.Generator) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from flcourse.data.drawing.canvas import ellipse, ribbon
+from flcourse.data.drawing.curves import spline
 from flcourse.data.drawing.scene import Scene, chance
-from flcourse.data.drawing.shape import spline
 from flcourse.points import MIRROR, PARTS
 
 # Both eyes and brows from the outer end to the inner one, so that one stroke paints the pair.

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
+from flcourse.data.drawing.camera import Camera, rotation_matrix
 from flcourse.data.drawing.canvas import Canvas, noise, tinted
-from flcourse.data.drawing.shape import Camera, Expression, rotation_matrix
+from flcourse.data.drawing.shape import Expression
 
 _SKIN = np.array(
     [[1.0, 0.86, 0.78], [0.93, 0.74, 0.63], [0.80, 0.60, 0.46], [0.58, 0.40, 0.29], [0.36, 0.24, 0.18]]

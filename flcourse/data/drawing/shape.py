@@ -1,4 +1,4 @@
-"""The hand-built head behind the drawn faces: 68 points and a skin mesh in 3D, people, expressions, pose, perspective.
+"""The hand-built head behind the drawn faces: 68 points and a skin mesh in 3D, people, expressions.
 
 Head frame: millimetres, x to the image's right (the person's left), y down, z towards the camera; the origin lies
 between the eyes. Every number here was chosen by hand from the rough proportions of an average adult head (outer eye
@@ -11,10 +11,11 @@ average head of its own, so that drawn faces can test what it measures.
 """
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 
 import numpy as np
 
+from flcourse.data.drawing.curves import interpolation, spline
 from flcourse.points import N_POINTS, PARTS, both_halves
 
 # The points of the person's right half and of the middle line; the left half is their mirror image.
@@ -55,53 +56,10 @@ RINGS = len(_INNER) + len(_OUTER)
 OUTLINE = len(_INNER) - 1  # the ring that runs along jaw and hairline
 SLIDE = 14  # places from each jaw point towards the front, between which the visible contour may lie
 
-_JAW_OUTWARDS = np.gradient(NEUTRAL[:17, :2], axis=0)[:, ::-1] * (-1, 1)  # (17, 2): across the jaw
-_JAW_OUTWARDS /= np.linalg.norm(_JAW_OUTWARDS, axis=1, keepdims=True)
-_JAW_STEPS = np.r_[0, np.hypot(*np.diff(NEUTRAL[:9, :2], axis=0).T).cumsum()]
-_JAW_STEPS /= _JAW_STEPS[-1]  # 0 to 1: where each of the points 0 ... 8 stands on its half of the contour
-
 _PART_OF = np.repeat(np.arange(len(PARTS)), [len(part) for part in PARTS.values()])  # parts follow one another
 
 # Points whose movement carries the skin along; lids and inner lips move over it and are painted.
 _CARRIERS = np.r_[0:36, 36, 39, 42, 45, 48:60]
-
-
-@cache
-def spline(n: int, per_segment: int, closed: bool = False) -> np.ndarray:
-    """The matrix (m, n) that makes a smooth curve (m, 2 or 3) through n points (Catmull-Rom), open or closed."""
-    segments = n if closed else n - 1
-    t = np.arange(per_segment) / per_segment
-    weights = np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3]) / 2
-    rows = np.zeros((segments * per_segment + (not closed), n))
-    for segment in range(segments):
-        block = rows[segment * per_segment : (segment + 1) * per_segment]
-        for k in range(4):
-            index = segment + k - 1
-            if closed or 0 <= index < n:
-                block[:, index % n] += weights[k]
-            else:  # beyond an end the curve goes straight on: p[-1] = 2 p[0] - p[1]
-                end, next_to = (0, 1) if index < 0 else (n - 1, n - 2)
-                block[:, end] += 2 * weights[k]
-                block[:, next_to] -= weights[k]
-    if not closed:
-        rows[-1, -1] = 1
-    return rows
-
-
-def _thin_plate(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    squared = ((a[:, None] - b[None]) ** 2).sum(axis=2)
-    return 0.5 * squared * np.log(squared + 1e-9)
-
-
-def _interpolation(places: np.ndarray, centres: np.ndarray, stiffness: float) -> np.ndarray:
-    """The matrix (places, centres) of smooth thin-plate interpolation in the plane; `stiffness` 0 is exact."""
-    n = len(centres)
-    system = np.zeros((n + 3, n + 3))
-    system[:n, :n] = _thin_plate(centres, centres) + stiffness * np.eye(n)
-    system[:n, n], system[:n, n + 1 :] = 1, centres
-    system[n:, :n] = system[:n, n:].T
-    basis = np.column_stack([_thin_plate(places, centres), np.ones(len(places)), places])
-    return basis @ np.linalg.inv(system)[:, :n]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +86,7 @@ def head() -> Head:
 
     def skin(places: np.ndarray) -> np.ndarray:
         distance = np.hypot(known[:, 0], known[:, 2] - _AXIS_Z)
-        distance = _interpolation(places, around(known), 20.0) @ distance
+        distance = interpolation(places, around(known), 20.0) @ distance
         angle = places[:, 0] / 80
         return np.column_stack([distance * np.sin(angle), places[:, 1], _AXIS_Z + distance * np.cos(angle)])
 
@@ -168,7 +126,7 @@ def head() -> Head:
     centres = around(NEUTRAL[_CARRIERS])
     still = np.concatenate([around(hairline), [[-100, 40], [100, 40], [0, 160], [-60, 140], [60, 140]]])
     places = np.concatenate([np.minimum(np.maximum(plane, (-140, -110)), (140, 170)), np.array(ways)])
-    carry = _interpolation(places, np.concatenate([centres, still]), 60.0)[:, : len(_CARRIERS)]
+    carry = interpolation(places, np.concatenate([centres, still]), 60.0)[:, : len(_CARRIERS)]
     # Rings behind the outline follow it, ever less.
     by_ring = carry[: len(mesh)].reshape(RINGS, spokes, -1)
     for k, f in enumerate(_OUTER):
@@ -303,67 +261,7 @@ def random_person(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return p, factors
 
 
-def rotation_matrix(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """The (3, 3) rotation of a head, degrees: yaw > 0 turns the face to the image's right, pitch > 0 lifts it up,
-
-    roll > 0 tips it counter-clockwise as seen, like `points.crop_matrix`.
-    """
-    y, p, r = np.deg2rad([yaw, pitch, roll])
-    turn = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
-    nod = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
-    tip = np.array([[np.cos(r), np.sin(r), 0], [-np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    return tip @ nod @ turn
-
-
-@dataclass(frozen=True, eq=False)
-class Camera:
-    """Where the head is and how it is seen: turned about the middle of the head, in perspective."""
-
-    rotation: np.ndarray  # (3, 3)
-    distance: float  # from the camera to the eyes, mm
-    factors: np.ndarray  # (3,): the head's own proportions
-    scale: float = 1.0  # pixels for a millimetre at the eyes' distance
-    shift: tuple[float, float] = (0.0, 0.0)  # pixels
-
-    def turn(self, points: np.ndarray) -> np.ndarray:
-        """Head frame (N, 3) to camera frame: millimetres, not yet projected."""
-        matrix, shift = self._turning
-        return points @ matrix + shift
-
-    @cached_property
-    def _turning(self) -> tuple[np.ndarray, np.ndarray]:
-        pivot = np.array([0, 30, -60.0])
-        return self.factors[:, None] * self.rotation.T, pivot - pivot @ self.rotation.T
-
-    def project(self, points: np.ndarray) -> np.ndarray:
-        """Head frame (N, 3) to image pixels (N, 2)."""
-        turned = self.turn(points)
-        return turned[:, :2] * (self.scale * self.distance / (self.distance - turned[:, 2:])) + self.shift
-
-
 def skin_vertices(points: np.ndarray) -> np.ndarray:
     """The head's vertices (V, 3), carried along by the 68 points (68, 3)."""
     base = head()
     return base.vertices + base.carry @ (points - NEUTRAL)[_CARRIERS]
-
-
-def visible_points(points: np.ndarray, vertices: np.ndarray, camera: Camera) -> np.ndarray:
-    """The 68 points in the image (68, 2).
-
-    300-W marks the jaw where the face's contour is seen, at even steps from ear to chin: on the side turned away the
-    contour lies farther forward on the cheek. So of the places from each jaw point to the front the outermost is taken,
-    and then each half of this contour is divided as the average face's is when seen from the front.
-    """
-    seen = camera.project(points)
-    jaw = camera.project(vertices[-17 * SLIDE :]).reshape(17, SLIDE, 2)
-    jaw[:, 0] = seen[:17]
-    roll = np.arctan2(camera.rotation[0, 1], camera.rotation[1, 1])
-    cos, sin = np.cos(roll), np.sin(roll)
-    outwards = _JAW_OUTWARDS @ np.array([[cos, -sin], [sin, cos]])
-    contour = jaw[np.arange(17), np.einsum("ijk,ik->ij", jaw, outwards).argmax(axis=1)]
-    fine = spline(17, 6) @ contour
-    length = np.r_[0, np.hypot(*np.diff(fine, axis=0).T).cumsum()]
-    chin = 8 * 6
-    steps = np.r_[_JAW_STEPS * length[chin], length[-1] - (length[-1] - length[chin]) * _JAW_STEPS[-2::-1]]
-    seen[:17] = np.column_stack([np.interp(steps, length, fine[:, k]) for k in (0, 1)])
-    return seen

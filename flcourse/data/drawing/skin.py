@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from flcourse.data.drawing import shape
-from flcourse.data.drawing.shape import spline
+from flcourse.data.drawing.curves import spline
 
 _LEFT, _ABOVE = 220, 190  # mm of the maps left of and above the point between the eyes
 _WIDTH, _HEIGHT = 2 * _LEFT, 420  # mm
