@@ -38,6 +38,11 @@ class HeldOut(NamedTuple):
         return None
 
 
+def crop_sizes(recipe: dict) -> tuple[int, int]:
+    """The sides of a network's crops, pixels: in video, and of still images."""
+    return recipe["size"], recipe.get("still_size") or recipe["size"]
+
+
 def least_confidence(metadata: dict) -> float:
     """From which confidence a calibrated network's answers count as faces."""
     return min((metadata.get(name) or {}).get("accept", ACCEPT) for name in CALIBRATIONS)

@@ -14,7 +14,7 @@ import flcourse.weights
 from flcourse.errors import CourseError
 from flcourse.face.detections import Detection
 from flcourse.face.landmarker import FaceLandmarker, OnnxNetwork
-from flcourse.points import Box, from01
+from flcourse.points import Box, BoxMap, from01
 from flcourse.training.checkpoints import load_network
 from flcourse.training.export import drawn_crops, export_onnx, quantize_onnx
 from flcourse.training.heatmaps import Calibration, confidence
@@ -88,10 +88,7 @@ def test_a_network_of_two_sizes_takes_the_larger_for_still_images(tmp_path):
 class Astronaut:
     """A detector that knows one face."""
 
-    name, threshold = "astronaut", 0.5
-
-    def box_map(self, box):
-        return box
+    name, box_map, threshold = "astronaut", BoxMap(1, 0, 0), 0.5
 
     def __call__(self, image):
         return [Detection(ASTRONAUT, 1.0)]

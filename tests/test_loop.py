@@ -530,7 +530,7 @@ EXAMPLES = [(torch.randn(64), torch.tensor(i % 2)) for i in range(64)]
 
 
 def test_small_networks_train_on_one_thread(two_threads):
-    """Two threads share a small network's step at a loss; the thread count is the caller's again afterwards."""
+    """Two threads hardly help a small network; the thread count is the caller's again afterwards."""
     model = Timed()
     fit(model, TASK, EXAMPLES, EXAMPLES[:2], Config(epochs=1, batch_size=8), progress=False)
     assert set(model.seen) == {1} and torch.get_num_threads() == 2

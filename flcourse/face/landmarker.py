@@ -15,7 +15,7 @@ from flcourse.face.detect import open_detector
 from flcourse.face.detections import Detector
 from flcourse.face.session import default_threads, open_session
 from flcourse.images import as_rgb, to_input, warp
-from flcourse.metadata import SIDES, HeldOut, least_confidence, parse_metadata
+from flcourse.metadata import SIDES, HeldOut, crop_sizes, least_confidence, parse_metadata
 from flcourse.points import FARTHEST, N_POINTS, Box, apply, crop_matrix, face_box, from01, invert, is_sound, move_points
 
 if TYPE_CHECKING:
@@ -288,4 +288,4 @@ def _check_network(session: "onnxruntime.InferenceSession", metadata: dict, path
     recipe = metadata.get("recipe") or {}
     if "size" not in recipe:
         raise CourseError(f"{path}: takes crops of any size, expected a recipe.size in its metadata; not loaded")
-    return recipe["size"], recipe.get("still_size") or recipe["size"]
+    return crop_sizes(recipe)

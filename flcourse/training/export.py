@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from flcourse.data.drawn_faces import draw_face
 from flcourse.files import atomic_write, work_folder
 from flcourse.images import to_input, warp
-from flcourse.metadata import SIDES, least_confidence
+from flcourse.metadata import SIDES, crop_sizes, least_confidence
 from flcourse.points import crop_matrix
 from flcourse.training.checkpoints import load_network
 from flcourse.training.heatmaps import Calibration, confidence
@@ -54,8 +54,8 @@ class TorchNetwork:
 
     def __init__(self, path: Path) -> None:
         network, metadata = load_network(path)
-        self.name, self.size = str(path), metadata["recipe"]["size"]
-        self.still_size = metadata["recipe"].get("still_size") or self.size
+        self.name = str(path)
+        self.size, self.still_size = crop_sizes(metadata["recipe"])
         self._network = Exported(network, metadata)
         self.accept = least_confidence(metadata) if self._network.calibration else 0.0
 

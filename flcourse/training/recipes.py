@@ -140,7 +140,8 @@ RECIPES["detail"] = replace(
 # For 3 to 100 faces unlike the usual ones: the shipped weights, moved a little. So few are a batch or two; drawn many
 # times over, each time turned, shifted, covered and lit anew, they are enough to move it by. Negatives of photographs,
 # on 100 others (held-out faces of iBUG's training file, one view, three minutes each on a busy core): NME 7.56, with 3
-# faces 6.75, with 10 6.05, with 30 5.50. Faces that the network knows well gain nothing. Compare before you keep it.
+# faces 6.75, with 10 6.05, with 30 5.50 (begun with the weights that shipped before these). Faces that the network
+# knows well gain nothing. Compare before you keep it.
 RECIPES["few"] = replace(
     RECIPES["detail"],
     config=replace(RECIPES["detail"].config, epochs=5, batch_size=16, lr=2e-4, ema=0.95),

@@ -8,11 +8,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flcourse.training.devices import Device, to_device
 
-# Of a batch's forward pass. On two idle cores, ms a step with one thread and two: `DigitCNN` 6 and 9 with 0.4 billion
-# operations, 21 and 14 with 1.4; `ResidualCNN` 86 and 55 with 6; `recipes.RECIPES["detail"]` 436 and 261.
+# Of a batch's forward pass. On two idle cores, ms a step with one thread and two: `DigitCNN` 6 and 5 with 0.4 billion
+# operations, 21 and 14 with 1.4; `ResidualCNN` 86 and 55 with 6; `recipes.RECIPES["detail"]` 436 and 261. So little is
+# not worth comparing for, nor results whose last digits follow what else the machine does.
 SMALL = 1e9
 
-# Beside one busy program two threads on these cores took 1,100 ms (`DigitCNN`), 2,200 and 4,900, one thread 20, 87 and
+# Beside one busy program two threads on these cores took 1,100 ms (`DigitCNN`), 2,300 and 4,900, one thread 20, 87 and
 # 431: a layer's threads wait for each other, and the one that waits keeps the other from the CPU that they share.
 EVERY = 30.0  # s between two comparisons of one thread with all, and
 RARELY = 40  # times as long as a comparison takes
