@@ -10,7 +10,9 @@ import pytest
 from stand_ins import Finder, Marks
 
 from flcourse.errors import CourseError
+from flcourse.face.landmarker import FaceLandmarker
 from flcourse.face.overlays import OVERLAYS
+from flcourse.face.track import FaceTracker
 from flcourse.show import live_image as module
 from flcourse.show.camera import BrowserCamera, film_strip, play
 from flcourse.show.live_image import to_jpeg
@@ -78,7 +80,7 @@ def test_overlays_are_changed_live_and_fresh_at_each_start(monkeypatch):
     browser = Browser(camera, monkeypatch)
     browser.send("start")
     assert camera.overlay == "one" and camera.overlays == ["one", "two"]
-    for number in range(3):
+    for number in range(1, 4):
         browser.frame(number, number / 10)
     assert camera.image[0, 0, 0] == 60 and marks.opened == ["one"]
     camera.set_state({"overlay": "two"})  # as the browser does
@@ -103,7 +105,7 @@ def test_a_mirror_that_is_turned_is_another_video(monkeypatch):
     finder = Finder()
     browser = Browser(BrowserCamera(finder), monkeypatch)
     browser.send("start")
-    for number, mirrored in enumerate([True, True, False, False, True]):
+    for number, mirrored in enumerate([True, True, False, False, True], 1):
         browser.send("frame", memoryview(to_jpeg(FRAME)), number=number, time=number / 10, mirrored=mirrored)
     assert finder.resets == 3 and len(finder.asked) == 5  # one for the start
 
@@ -134,6 +136,27 @@ def test_bad_images(monkeypatch, data):
     browser.send("start")
     browser.frame(1, 0.0, data)
     assert browser.got[-1][0]["kind"] == "off" and "the browser's image" in camera.error and not finder.asked
+
+
+def test_a_frame_that_was_overtaken_is_left_unanswered(monkeypatch):
+    """JupyterLab sends the first frames to another thread of the kernel than those that follow."""
+    with FaceTracker(FaceLandmarker(), live=True) as tracker:  # which refuses times that run backwards
+        camera = BrowserCamera(tracker)
+        browser = Browser(camera, monkeypatch)
+        for _ in range(2):  # the second start counts anew
+            browser.got.clear()
+            browser.send("start")
+            browser.frame(2, 0.2)
+            browser.frame(1, 0.1)
+            assert [content["number"] for content, _ in browser.got] == [2]
+            threads = [threading.Thread(target=browser.frame, args=(n, n / 10)) for n in range(12, 2, -1)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            numbers = [content["number"] for content, _ in browser.got]
+            assert numbers == sorted(numbers) and numbers[-1] == 12
+            assert camera.error == "" and camera.session == "a"
 
 
 def test_messages_that_no_browser_sends_change_nothing(monkeypatch):

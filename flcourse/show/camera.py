@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from threading import Event
+from threading import Event, RLock
 
 import anywidget
 import ipywidgets
@@ -62,6 +62,7 @@ class BrowserCamera(LastFrame, Noted, anywidget.AnyWidget):
         **traits,
     ) -> None:
         self.session = ""  # of the view in a browser whose camera is on; first, as what fails below is closed, too
+        self._number, self._turn = 0, RLock()  # the session's last frame that was looked at; one message at a time
         self._loop = LiveLoop(find, overlays, open_overlay)
         super().__init__(overlay=traits.pop("overlay", self._loop.name), **traits)
         self.set_trait("overlays", self._loop.overlays)
@@ -93,28 +94,32 @@ class BrowserCamera(LastFrame, Noted, anywidget.AnyWidget):
         """A message of a browser's: its camera is on, a frame, or its camera is off.
 
         Every camera that is turned on is a session of its own. There is one at a time: a second view's Start turns the
-        first one's camera off, and frames that were still on their way from it are left unanswered.
+        first one's camera off, and frames that were still on their way from it are left unanswered. So is a frame that
+        a later one has overtaken: JupyterLab sends a widget's first messages to the kernel's main thread and, from the
+        moment there is one, the others to its subshell, which is another thread.
         """
         kind, session = content.get("kind"), content.get("session")
-        try:
-            if kind == "start":
-                if session != self.session:
-                    self.stop()
-                self.session, self.error = session, ""
-                self._loop.reset()
-            elif session == self.session and kind == "stop":
-                self.session = ""
-            elif session == self.session and kind == "frame":
-                frame = decode_image(buffers[0] if buffers else b"", "the browser's image")
-                self._loop.mirror = bool(content.get("mirrored", False))
-                image = self._loop(frame, float(content["time"]))
-                said = {"kind": "answer", "session": session, "number": content["number"], "faces": len(self.faces)}
-                if image is not None:  # else it was closed meanwhile
-                    more, data = self._answer(image)
-                    self.send(said | more, [data])
-        except Exception as problem:  # the learner's own function: whatever it raises belongs into the widget
-            self.error = one_line(problem)
-            self.stop()
+        with self._turn:
+            try:
+                if kind == "start":
+                    if session != self.session:
+                        self.stop()
+                    self.session, self.error, self._number = session, "", 0
+                    self._loop.reset()
+                elif session == self.session and kind == "stop":
+                    self.session = ""
+                elif session == self.session and kind == "frame" and content["number"] > self._number:
+                    self._number = content["number"]
+                    frame = decode_image(buffers[0] if buffers else b"", "the browser's image")
+                    self._loop.mirror = bool(content.get("mirrored", False))
+                    image = self._loop(frame, float(content["time"]))
+                    said = {"kind": "answer", "session": session, "number": self._number, "faces": len(self.faces)}
+                    if image is not None:  # else it was closed meanwhile
+                        more, data = self._answer(image)
+                        self.send(said | more, [data])
+            except Exception as problem:  # the learner's own function: whatever it raises belongs into the widget
+                self.error = one_line(problem)
+                self.stop()
 
     def _answer(self, image: np.ndarray) -> tuple[dict, bytes]:
         """What the browser shows: points to draw over its own video, or the image that was drawn on."""
