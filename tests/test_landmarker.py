@@ -1,8 +1,10 @@
 """The landmarker, with small ONNX networks of known answers: points come back to where the image has them."""
 
 import json
+import pickle
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -13,7 +15,9 @@ from skimage import data
 from toys import template
 
 from flcourse.apps.results import find, json_text, sentence
+from flcourse.data.drawn_faces import draw_face
 from flcourse.errors import CourseError
+from flcourse.face.detect import open_detector
 from flcourse.face.detections import Detection
 from flcourse.face.draw import draw_faces
 from flcourse.face.landmarker import FaceLandmarker, OnnxNetwork, shipped_weights
@@ -288,3 +292,36 @@ def test_figures_that_cannot_be_are_refused(tmp_path, figures, message):
 def test_threads_out_of_bounds(threads):
     with pytest.raises(CourseError, match="expected a whole number from 1 to 256"):
         FaceLandmarker(detector=None, threads=threads)
+
+
+def turned(face, degrees):
+    """A drawn face turned about the image's middle, farther than the detector has learned."""
+    height, width = face.image.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
+    return cv2.warpAffine(face.image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
+def test_what_the_detector_doubts_is_a_face_where_the_network_is_sure():
+    landmarker, detector = FaceLandmarker(), open_detector("course")
+    images = [turned(draw_face(seed), 60) for seed in range(20)]
+    images += [data.coffee(), data.hubble_deep_field(), np.repeat(data.moon()[..., None], 3, axis=2)]
+    doubted, found = [], []
+    for image in images:
+        candidates, sure = detector.candidates(image), detector(image)
+        assert sure == [each for each in candidates if each.score >= detector.threshold]
+        assert sure == open_detector("course", detector.threshold).candidates(image)  # none is lost by looking lower
+        doubted.append([each.score for each in candidates[len(sure) :]])
+        assert all(detector.threshold > score >= detector.doubtful for score in doubted[-1])
+        found.append([face for face in landmarker(image) if face.score < detector.threshold])
+        assert all(face.score in doubted[-1] and face.confidence >= 0.2 for face in found[-1])
+    assert sum(map(bool, doubted[:20])) > sum(map(bool, found[:20])) >= 3  # turned faces, and not all that is doubted
+    assert all(doubted[20:]) and not any(found[20:])  # a cup, stars and craters
+
+
+def test_a_threshold_that_is_given_holds():
+    image = next(image for seed in range(20) if FaceLandmarker()(image := turned(draw_face(seed), 60)))
+    strict = FaceLandmarker()
+    strict.detector = open_detector("course", 0.5)
+    assert not any(face.score < 0.5 for face in strict(image))
+    assert pickle.loads(pickle.dumps(strict.detector)).doubtful == 0.5
+    assert pickle.loads(pickle.dumps(open_detector("course"))).doubtful < 0.5

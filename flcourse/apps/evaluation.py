@@ -50,9 +50,9 @@ def predict(
     if boxes not in BOX_SOURCES:
         raise CourseError(f"unknown boxes {boxes!r}, expected one of {', '.join(BOX_SOURCES)}")
     faces = read_imglab(xml)
-    landmarker = FaceLandmarker(open_network(weights), detector=None)
-    tta, size = (1, landmarker.size) if live else (tta, landmarker.still_size)
     detector = None if boxes in ("file", "tight") else open_detector(boxes)
+    landmarker = FaceLandmarker(open_network(weights), detector)
+    tta, size = (1, landmarker.size) if live else (tta, landmarker.still_size)
     kept: list[Face] = []
     found: list[FaceLandmarks] = []
     seconds = 0.0
@@ -64,8 +64,8 @@ def predict(
         elif detector is None:
             box = face.box
         else:
-            own = detected_box(detector, image, face)
-            box = own and detector.box_map(own)
+            match = best_match(landmarker.detect(image), face.box)
+            box = match and detector.box_map(match.box)
         if box:
             found += landmarker.at(image, [box], tta=tta, size=size)
             kept.append(face)

@@ -308,8 +308,11 @@ def tell(error: CourseError) -> None:
     st.error(plain(str(error)), icon=":material/error:")
 
 
-def settings(weights: str) -> tuple[str, float, dict[str, bool]]:
-    """The sidebar: detector, threshold, what is drawn. Raises `CourseError` where the detector's file is damaged."""
+def settings(weights: str) -> tuple[str, float | None, dict[str, bool]]:
+    """The sidebar: detector, threshold or None for its own, what is drawn.
+
+    Raises `CourseError` where the detector's file is damaged.
+    """
     with st.sidebar:
         here = detectors_here()
         detector = st.radio(
@@ -329,7 +332,8 @@ def settings(weights: str) -> tuple[str, float, dict[str, bool]]:
             key=f"threshold-{detector}",  # each detector starts from its own
             help="The least detector's score that counts as a face. Lower finds more faces, and more that are none.",
         )
-    return detector, threshold, drawn
+    # The detector's own threshold: then what it doubts counts, too, where the network is sure of it.
+    return detector, None if threshold == own else threshold, drawn
 
 
 def images_in() -> list[Upload]:

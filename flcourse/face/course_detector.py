@@ -14,6 +14,7 @@ from flcourse.face.session import default_threads, open_session
 from flcourse.points import BOX_MAPS, Box
 
 NAMES = {"detector": "course", "detector_drawn": "drawn"}  # shipped weights -> the detector that they make
+DOUBTFUL = 0.25  # score from which something may be a face, if another network is sure of it; chosen on the same
 THRESHOLDS = {"course": 0.5, "drawn": 0.56}  # chosen on 250 people of LFW and 400 CIFAR-10 images not trained on
 
 
@@ -51,16 +52,22 @@ class CourseDetector:
     def __init__(self, threshold: float | None = None, weights: str = "detector", threads: int | None = None) -> None:
         self.weights, self.name = weights, NAMES[weights]
         self.threshold = THRESHOLDS[self.name] if threshold is None else threshold
+        self.doubtful = DOUBTFUL if threshold is None else threshold  # the least score of what `candidates` gives
         self.threads = threads or default_threads()
         self.box_map = BOX_MAPS[self.name]
         # One thread each: tiles are shared out instead, and a video's frame is searched beside the points' network.
         self._session = open_session(Path(flcourse.weights.__file__).with_name(f"{weights}.onnx"), threads=1)
 
     def __reduce__(self) -> tuple:
-        return CourseDetector, (self.threshold, self.weights, self.threads)
+        own = self.doubtful < self.threshold
+        return CourseDetector, (None if own else self.threshold, self.weights, self.threads)
 
     def __call__(self, image: np.ndarray) -> list[Detection]:
         """See `Detector`."""
+        return [found for found in self.candidates(image) if found.score >= self.threshold]
+
+    def candidates(self, image: np.ndarray) -> list[Detection]:
+        """The faces, and after them what may be some: scores from `doubtful`, or from the threshold that was given."""
         levels = list(self._levels(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)))
         tiles = list(self._tiles(levels))
         if self.threads > 1 and len(tiles) > self.MANY:
@@ -126,10 +133,9 @@ class CourseDetector:
             usual = sum(low <= rows[0, 3] / self.STEP**level <= high for level in range(levels))
             count = min(max(usual, 1), self.LEVELS)
             score = sum(sorted(best)[-count:]) / count * (1 if count > 1 else self.ALONE)
-            if score < self.threshold:
-                rows = rows[same <= self.SAME]
+            rows = rows[(same <= self.SAME) & ((inside <= self.INSIDE) | (score < self.threshold))]
+            if score < self.doubtful:
                 continue
-            rows = rows[(same <= self.SAME) & (inside <= self.INSIDE)]
             weights = agreeing[:, 0] ** 2 / (agreeing[:, 0] ** 2).sum()
             x, y = weights @ agreeing[:, 1:3]
             side = np.exp(weights @ np.log(agreeing[:, 3]))

@@ -11,8 +11,9 @@ import numpy as np
 
 import flcourse.weights
 from flcourse.errors import CourseError
+from flcourse.face.course_detector import CourseDetector
 from flcourse.face.detect import open_detector
-from flcourse.face.detections import Detector
+from flcourse.face.detections import Detection, Detector
 from flcourse.face.session import default_threads, open_session
 from flcourse.images import as_rgb, to_input, warp
 from flcourse.metadata import SIDES, HeldOut, crop_sizes, least_confidence, parse_metadata
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 DEFAULT_WEIGHTS = "xception"
+SURE = 0.5  # confidence from which what the detector doubts is a face
 
 TTA_VIEWS = (1, 2, 4)
 MOST_THREADS = 256  # that can be asked for: no machine that this runs on has more CPUs, and each thread takes memory
@@ -156,16 +158,37 @@ class FaceLandmarker:
         `images.check_image`.
 
         What the detector took for a face and the network does not, by a confidence below `network.accept`, is left out;
-        a network without a confidence leaves out none.
+        a network without a confidence leaves out none. What the course's detector doubts is a face where the network is
+        `SURE` of it.
         """
         if self.detector is None:
             raise ValueError("made without a detector: call .at(image, boxes)")
         image = as_rgb(image)
-        found = [(self.detector.box_map(box), score) for box, score in self.detector(image)]
+        found = [(self.detector.box_map(box), score) for box, score in self.detect(image)]
         found = [(box, score) for box, score in found if is_sound(box)]
         boxes, scores = [box for box, _ in found], [score for _, score in found]
         faces = self.at(image, boxes, scores, tta=self.tta, size=self.still_size)
         return [face for face in faces if face.confidence is None or face.confidence >= self.network.accept]
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """Where the detector finds faces in an (H, W, 3) uint8 RGB image, in its own boxes, surest first.
+
+        With those that the course's detector doubts and the network does not. Faces that the network will not accept
+        are still among them.
+        """
+        if self.detector is None:
+            raise ValueError("made without a detector: call .at(image, boxes)")
+        image = as_rgb(image)
+        if not isinstance(self.detector, CourseDetector):
+            return self.detector(image)
+        found = self.detector.candidates(image)
+        return [each for each in found if each.score >= self.detector.threshold or self._is_sure(image, each)]
+
+    def _is_sure(self, image: np.ndarray, found: Detection) -> bool:
+        """Whether the network sees a face; in one view of the smaller size, as most of what is doubted is none."""
+        assert self.detector is not None, "which found it"
+        box = self.detector.box_map(found.box)
+        return is_sound(box) and (self.at(image, [box])[0].confidence or 0.0) >= SURE
 
     def at(
         self,
