@@ -73,6 +73,8 @@ def check_metadata(metadata: object, where: object) -> dict:
         recipe.check(
             name, lambda value, known=known: type(value) is int and value in known, " or ".join(map(str, known))
         )
+    known = (False, True) if recipe.values.get("head") == "heatmap" else (False,)
+    recipe.check("refine", lambda value: any(value is one for one in known), "false or, with head heatmap, true")
     sides = f"a whole number of pixels from {SIDES[0]} to {SIDES[1]}"
     recipe.check("size", _whole(*SIDES), sides)
     recipe.check("still_size", lambda value: value is None or _whole(*SIDES)(value), f"{sides}, or null")
@@ -92,6 +94,7 @@ def check_metadata(metadata: object, where: object) -> dict:
         for name in ("slope", "bias"):
             calibration.check(name, _number(-1e6, 1e6), "a number")
         calibration.check("accept", _number(0, 1), "a number from 0 to 1")
+    top.check("label_shift", _number(-0.05, 0.05), "a number from -0.05 to 0.05, parts of the crop")
     held_out = top.part("held_out")
     held_out.check("faces", _whole(0, 10**9), "a whole number")
     held_out.check("names", lambda value: isinstance(value, str), "a text")

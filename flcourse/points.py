@@ -43,6 +43,8 @@ MIRROR = np.arange(N_POINTS)
 for _i, _j in _PAIRS:
     MIRROR[_i], MIRROR[_j] = _j, _i
 
+MIRROR01 = np.array([[-1.0, 0, 1], [0, 1, 0]])  # x' = 1 - x, for normalised points
+
 # The crop the network sees: a square this many times the face box, its centre lowered by this part of the box, because
 # the file's boxes end at the chin and often above it.
 CROP_SCALE = 1.3

@@ -1,6 +1,7 @@
 """Confidence: fitted on faces a network has not seen, it tells right answers from wrong ones and from no face."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
+from skimage import data
 from torch import nn
 
 import flcourse.weights
@@ -17,14 +19,16 @@ from flcourse.apps.cli import main
 from flcourse.data.drawn_faces import write_drawn_faces
 from flcourse.data.imglab import fingerprint, read_imglab, split_faces
 from flcourse.errors import CourseError
-from flcourse.face.landmarker import OnnxNetwork
+from flcourse.face.landmark_network import OnnxNetwork
+from flcourse.face.landmarker import FaceLandmarker
 from flcourse.metadata import ACCEPT
+from flcourse.points import CROP_SCALE, Box
 from flcourse.show.plot import reliability_curve
-from flcourse.training.calibration import DRAWS, FEWEST, calibrate, held_out, non_face
+from flcourse.training.calibration import DRAWS, FEWEST, calibrate, held_out, label_shift, non_face
 from flcourse.training.checkpoints import load_network, pack_weights
 from flcourse.training.export import export_onnx
 from flcourse.training.heatmaps import Calibration, Landmarks, soft_argmax
-from flcourse.training.nets import Xception
+from flcourse.training.xception import Xception
 
 SHIPPED = Path(flcourse.weights.__file__).parent / "xception.safetensors"
 
@@ -104,6 +108,35 @@ def test_pieces_without_a_face_do_not_hold_one(xml):
     pieces = [non_face(face, 48, rng) for _ in range(20)]
     assert all(piece.shape == (1, 48, 48) and piece.min() >= -1 and piece.max() <= 1 for piece in pieces)
     assert not torch.equal(pieces[0], pieces[1])
+
+
+def test_labels_that_lie_to_one_side_are_noticed(xml):
+    """In x, where mirrored copies hide them; in y a network learns them."""
+    network, metadata = load_network(SHIPPED)
+    faces, size = read_imglab(xml), metadata["recipe"]["size"]
+
+    def measured(x: float, y: float) -> float:
+        moved = [replace(face, points=face.points + np.array([x, y])) for face in faces]
+        return label_shift(network, moved, size, progress=False)
+
+    part = 6 / (CROP_SCALE * np.median([face.box.side for face in faces]))  # of the crop
+    assert (measured(6, 0) - measured(-6, 0)) / 2 == pytest.approx(part, rel=0.05)
+    assert measured(6, 9) == measured(6, 0)
+    assert abs(measured(0, 0)) < part / 4
+    assert label_shift(network, faces[:3], size, progress=False) == 0  # so few may lie so by chance
+
+
+def test_points_are_where_the_labels_are_whatever_the_views(tmp_path):
+    network, metadata = load_network(SHIPPED)
+    answers = {}
+    for shift in (0.0, 0.02):
+        export_onnx(network, metadata | {"label_shift": shift}, tmp_path / "net.onnx")
+        landmarker = FaceLandmarker(tmp_path / "net.onnx", detector=None)
+        box = Box.around((222, 118), 90)
+        answers[shift] = [landmarker.at(data.astronaut(), [box], tta=tta)[0].points for tta in (1, 2, 4)]
+    for tta, before, after in zip((1, 2, 4), answers[0.0], answers[0.02], strict=True):
+        moved = (after - before).mean(axis=0)
+        assert moved == pytest.approx([0.02 * CROP_SCALE * 90, 0], abs=0.3 if tta == 4 else 0.01), tta
 
 
 class Certain(nn.Module):

@@ -13,22 +13,25 @@ from skimage import data
 import flcourse.weights
 from flcourse.errors import CourseError
 from flcourse.face.detections import Detection
-from flcourse.face.landmarker import FaceLandmarker, OnnxNetwork
+from flcourse.face.landmark_network import OnnxNetwork
+from flcourse.face.landmarker import FaceLandmarker
 from flcourse.points import Box, BoxMap, from01
 from flcourse.training.checkpoints import load_network
 from flcourse.training.export import drawn_crops, export_onnx, quantize_onnx
 from flcourse.training.heatmaps import Calibration, confidence
-from flcourse.training.nets import Xception
+from flcourse.training.xception import Xception
 
 SHIPPED = Path(flcourse.weights.__file__).parent / "xception.safetensors"
 ASTRONAUT = Box.around((222, 118), 90)
 
 
 @pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("head", ["heatmap", "regression"])
-def test_onnx_gives_pytorchs_points(tmp_path, head, half):
+@pytest.mark.parametrize("head, refine", [("heatmap", False), ("heatmap", True), ("regression", False)])
+def test_onnx_gives_pytorchs_points(tmp_path, head, refine, half):
     torch.manual_seed(0)
-    network = Xception(width=0.05, head=head).eval()
+    network = Xception(width=0.05, head=head, refine=refine).eval()
+    if network.refiner is not None:
+        torch.nn.init.normal_(network.refiner.move[1].weight, 0, 0.1)  # as after a training
     for module in network.modules():  # batch norms as after a training, not as before
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -60,7 +63,7 @@ def test_onnx_gives_pytorchs_points(tmp_path, head, half):
 
 def test_a_network_of_two_sizes_takes_the_larger_for_still_images(tmp_path):
     torch.manual_seed(0)
-    network = Xception(width=0.05, middle_blocks=1, stem_stride=4).eval()
+    network = Xception(width=0.05, middle_blocks=1, stem_stride=4, refine=True).eval()
     recipe = {"size": 64, "still_size": 96, "head": "heatmap", "stem_stride": 4}
     fits = {"calibration": Calibration(2.0, 8.0, 0.2), "still_calibration": Calibration(1.0, 3.0, 0.1)}
     metadata = {"recipe": recipe} | {name: fit._asdict() for name, fit in fits.items()}

@@ -22,7 +22,8 @@ from flcourse.apps.cli import main
 from flcourse.data.drawn_faces import draw_face
 from flcourse.data.imglab import read_imglab
 from flcourse.data.videos import Pose, film
-from flcourse.face.landmarker import FaceLandmarker, shipped_weights
+from flcourse.face.landmark_network import shipped_weights
+from flcourse.face.landmarker import FaceLandmarker
 from flcourse.images import read_image, write_image
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -7,18 +7,9 @@ import torch
 from torch import nn
 
 from flcourse.training.heatmaps import Calibration, Landmarks, confidence, log_spread, soft_argmax
-from flcourse.training.nets import (
-    MLP,
-    ConvBlock,
-    DigitCNN,
-    OriginalCNN,
-    Residual,
-    ResidualCNN,
-    SeparableConv2d,
-    Xception,
-    scaled,
-)
+from flcourse.training.nets import MLP, ConvBlock, DigitCNN, OriginalCNN, Residual, ResidualCNN
 from flcourse.training.warm_start import with_exit_convolutions, with_middle_blocks, with_stem_stride
+from flcourse.training.xception import SeparableConv2d, Xception, scaled
 
 
 def count(module: nn.Module) -> int:
@@ -46,20 +37,21 @@ def test_shapes_of_every_flow(full):
     one = full.entry.block1(stem)
     assert one.shape == (1, 128, 75, 75)
     assert full.entry.block2(one).shape == (1, 256, 38, 38)
-    stride16, stride8 = full.entry(x)
-    assert stride16.shape == (1, 728, 19, 19) and stride8.shape == (1, 256, 38, 38)
+    stride16, *finer = full.entry(x)
+    assert stride16.shape == (1, 728, 19, 19)
+    assert [maps.shape for maps in finer] == [(1, 256, 38, 38), (1, 128, 75, 75), (1, 64, 150, 150)]
     assert len(full.middle) == 8
     middle = full.middle(stride16)
     assert middle.shape == (1, 728, 19, 19)
     assert full.exit(middle).shape == (1, 2048, 10, 10)
-    output = full.head(full.exit(middle), stride8)
+    output = full.head(full.exit(middle), finer[0])
     assert output.points01.shape == (1, 68, 2) and output.logits is None
 
 
 @torch.inference_mode()
 def test_heatmap_head_keeps_stride_16_and_gives_maps_at_stride_8():
     network = Xception(width=0.25).eval()
-    stride16, stride8 = network.entry(torch.zeros(2, 1, 112, 112))
+    stride16, stride8, *_ = network.entry(torch.zeros(2, 1, 112, 112))
     features = network.exit(network.middle(stride16))
     assert features.shape == (2, 512, 7, 7)
     output = network.head(features, stride8)
@@ -96,6 +88,7 @@ def test_width_scales_channels_to_multiples_of_eight(width):
     [
         ({"head": "maps"}, "head='maps', expected one of regression, heatmap"),
         ({"stem_stride": 3}, "stem_stride=3, expected one of 2, 4"),
+        ({"refine": True, "head": "regression"}, "refine=True, head='regression': expected head='heatmap'"),
         ({"exit_convolutions": 0}, "exit_convolutions=0, expected one of 1, 2"),
     ],
 )
@@ -183,7 +176,7 @@ def test_a_deep_network_without_some_of_its_middle_blocks():
     flat = Xception(width=0.05, middle_blocks=4).eval()
     flat.load_state_dict(with_middle_blocks(deep.state_dict(), 4))
     x = torch.randn(2, 1, 48, 48)
-    stride16, stride8 = deep.entry(x)
+    stride16, stride8, *_ = deep.entry(x)
     for i in (0, 2, 4, 6):
         stride16 = deep.middle[i](stride16)
     assert torch.equal(flat(x).points01, deep.head(deep.exit(stride16), stride8).points01)

@@ -22,10 +22,10 @@ import flcourse.weights
 from flcourse.apps.cli import main
 from flcourse.data.imglab import read_imglab, split_faces
 from flcourse.errors import CourseError
-from flcourse.face.landmarker import OnnxNetwork
+from flcourse.face.landmark_network import OnnxNetwork
 from flcourse.training.checkpoints import load_network, pack_weights
-from flcourse.training.nets import Xception
 from flcourse.training.recipes import RECIPES, train_landmarks
+from flcourse.training.xception import Xception
 
 SHIPPED = Path(flcourse.weights.__file__).parent / "xception.safetensors"
 RECIPE = replace(
@@ -49,6 +49,7 @@ WRONG = [
         (("recipe", "width"), value)
         for value in (0, -1, 1e9, 10**400, float("nan"), float("inf"), "0.5", None, {}, True)
     ),
+    *((("recipe", "refine"), value) for value in (None, 0, 1, "yes", [True])),
     *((("recipe", "head"), value) for value in ("heat", "", 3, None, ["heatmap"], {"heatmap": 1}, "x" * 100_000)),
     *((("recipe", "middle_blocks"), value) for value in (0, -1, 65, 1_000_000, "4", 4.0, None, True, [])),
     *((("recipe", "val_fraction"), value) for value in (-0.1, 2, "0.1", float("nan"))),
@@ -56,6 +57,7 @@ WRONG = [
     *((("recipe", "config", "seed"), value) for value in (-1, "0", 1.5, 10**30)),
     *((("recipe",), value) for value in ("text", [], [1], 7, True)),
     *((("calibration",), value) for value in ("text", [1, 2], 7, True, {"slope": 1}, {"slope": 1, "bias": 0, "x": 1})),
+    *((("label_shift",), value) for value in ("0", None, 0.06, -1, float("nan"), [0.01])),
     *((("still_calibration",), value) for value in ("text", [1, 2], {"slope": 1}, {"slope": "1", "bias": 0})),
     *((("calibration", "slope"), value) for value in ("1", None, float("nan"), 1e300, [1])),
     *((("calibration", "bias"), value) for value in ("1", None, float("-inf"))),

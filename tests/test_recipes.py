@@ -25,8 +25,8 @@ from flcourse.training.config import Config
 from flcourse.training.heatmaps import RING, Landmarks, cell_centres, soft_argmax
 from flcourse.training.loop import evaluate
 from flcourse.training.losses import LOSSES, WING_CURVE, WING_WIDTH, Task, measure_points, wing_loss
-from flcourse.training.nets import Xception
 from flcourse.training.recipes import RECIPES, get_recipe, train_landmarks
+from flcourse.training.xception import Xception
 
 RECIPE = replace(
     RECIPES["course"], size=48, width=0.05, config=replace(RECIPES["course"].config, epochs=1, batch_size=8)
@@ -208,13 +208,14 @@ def test_a_leaner_training_can_start_from_the_courses_weights_with_other_faces_b
     network, metadata = load_network(tmp_path / "run" / "best.safetensors")
     assert metadata["also"] == [[12, 0.2]] and metadata["recipe"] == lean.describe()
     assert len(network.middle) == 3 and network.entry.stem[0].stride == (4, 4) and len(network.exit) == 4
+    assert network.refiner.move[1].weight.abs().max() > 0  # it had none, and has learned to move points
     kept = network.entry.block1.body[0].pointwise.weight - start.entry.block1.body[0].pointwise.weight
     assert 0 < kept.abs().max() < 0.01  # begun with what it was given, and trained on
 
 
 def test_weights_from_before_the_networks_options_load_as_the_papers_shape(trained):
     network, metadata = load_network(trained / "best.safetensors")
-    for name in ("middle_blocks", "stem_stride", "exit_convolutions"):
+    for name in ("middle_blocks", "stem_stride", "exit_convolutions", "refine"):
         del metadata["recipe"][name]
     old = trained / "old.safetensors"
     old.write_bytes(pack_weights(network, metadata))
@@ -228,6 +229,8 @@ def test_options_that_no_network_has_are_one_clear_line(trained):
     for change, message in (
         ({"stem_stride": 3}, r"recipe\.stem_stride is 3, expected 2 or 4"),
         ({"exit_convolutions": True}, r"recipe\.exit_convolutions is True, expected 1 or 2"),
+        ({"refine": 1}, r"recipe\.refine is 1, expected false or, with head heatmap, true"),
+        ({"refine": True, "head": "regression"}, r"recipe\.refine is True, expected false or"),
         ({"size": 80}, r"recipe\.size is 80, expected a multiple of 32, for heatmaps"),
         ({}, r"of another shape than Xception's \('entry\.stem\.0\.weight'"),
     ):

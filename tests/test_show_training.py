@@ -19,8 +19,8 @@ from flcourse.show.plot import error_curve, gallery, to_png, training_curves
 from flcourse.show.training import LiveTraining, live_figure
 from flcourse.training.checkpoints import load_network
 from flcourse.training.heatmaps import RING
-from flcourse.training.nets import Xception
 from flcourse.training.recipes import RECIPES
+from flcourse.training.xception import Xception
 
 RECIPE = replace(
     RECIPES["course"], size=48, width=0.05, config=replace(RECIPES["course"].config, epochs=2, batch_size=8)
@@ -189,7 +189,7 @@ def test_flows_are_drawn_with_the_networks_own_sizes(head, said):
     millions = [float(text.split("\n")[1].split()[0]) for text in texts if text.endswith(" M")]
     assert sum(millions) == pytest.approx(sum(p.numel() for p in network.parameters()) / 1e6, abs=0.04)
     with torch.inference_mode():
-        stride16, _ = network.entry(torch.zeros(1, 1, 48, 48))
+        stride16, *_ = network.entry(torch.zeros(1, 1, 48, 48))
     assert any(f"{stride16.shape[1]} × 3 × 3" in text for text in texts)
     to_png(figure)
 

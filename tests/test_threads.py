@@ -28,7 +28,8 @@ from flcourse.face import opencv_detectors
 from flcourse.face.behaviour import AttentionMeter, Blinks, ExpressionMeter
 from flcourse.face.detect import DETECTORS, open_detector
 from flcourse.face.detections import Detector
-from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks, Network
+from flcourse.face.landmark_network import Network
+from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
 from flcourse.face.opencv_detectors import Lent
 from flcourse.face.smooth import FaceSmoother, OneEuro
 from flcourse.face.track import FaceTracker
@@ -253,7 +254,7 @@ def test_threads_follow_the_cpus_that_this_process_may_use():
     one = min(os.sched_getaffinity(0))
     code = (
         f"import os; os.sched_setaffinity(0, {{{one}}})\n"
-        "import cv2; from flcourse.face.landmarker import OnnxNetwork; from flcourse.files import cpu_count\n"
+        "import cv2; from flcourse.face.landmark_network import OnnxNetwork; from flcourse.files import cpu_count\n"
         "print(cpu_count(), OnnxNetwork('xception').threads, cv2.getNumThreads())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

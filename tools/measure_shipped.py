@@ -29,7 +29,8 @@ from flcourse.data.drawn_faces import draw_face
 from flcourse.data.imglab import IBUG_TEST, IBUG_TRAIN, Face, read_face_image, read_imglab, split_faces
 from flcourse.data.videos import blink_times, blinking_face
 from flcourse.face.behaviour import Blinks
-from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks, shipped_weights
+from flcourse.face.landmark_network import shipped_weights
+from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
 from flcourse.face.measure import expression_meters, expression_word, eye_openness, head_pose, measure
 from flcourse.files import atomic_write
 from flcourse.metadata import ACCEPT

@@ -40,7 +40,8 @@ def serve(port: int | None = None, *, browser: bool | None = None, weights: str 
     to whether there is a screen. `weights`: a shipped name or an `.onnx` file, None for the default. Raises
     `CourseError` where Streamlit is missing, the port taken or the weights bad.
     """
-    from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker
+    from flcourse.face.landmark_network import DEFAULT_WEIGHTS
+    from flcourse.face.landmarker import FaceLandmarker
 
     weights = weights or DEFAULT_WEIGHTS
     if importlib.util.find_spec("streamlit") is None:

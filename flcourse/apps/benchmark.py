@@ -22,7 +22,8 @@ from flcourse.data.imglab import read_imglab
 from flcourse.data.videos import moving
 from flcourse.errors import CourseError, command
 from flcourse.face.detect import open_detector
-from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, OnnxNetwork
+from flcourse.face.landmark_network import DEFAULT_WEIGHTS, OnnxNetwork
+from flcourse.face.landmarker import FaceLandmarker
 from flcourse.face.live import LiveLoop
 from flcourse.face.track import FaceTracker, TrackedFace
 from flcourse.files import cpu_count, work_folder
@@ -30,8 +31,8 @@ from flcourse.training.checkpoints import load_network
 from flcourse.training.devices import choose_device
 from flcourse.training.export import Exported, drawn_crops, export_onnx, quantize_onnx
 from flcourse.training.loop import fit
-from flcourse.training.nets import Xception
 from flcourse.training.recipes import RECIPES
+from flcourse.training.xception import Xception
 
 FRAME = (640, 480)
 FRAMES = 60  # of the live loop's video

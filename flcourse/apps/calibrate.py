@@ -52,7 +52,7 @@ def calibrate_weights(weights: Path, faces: "list[Face]", out: Path, whose: str 
     """
     from flcourse.files import atomic_write
     from flcourse.show.plot import reliability_curve, save
-    from flcourse.training.calibration import calibrate, held_out
+    from flcourse.training.calibration import calibrate, held_out, label_shift
     from flcourse.training.checkpoints import load_network, pack_weights, stored_half
 
     network, metadata = load_network(weights)
@@ -74,8 +74,12 @@ def calibrate_weights(weights: Path, faces: "list[Face]", out: Path, whose: str 
         )
         if not kind:
             save(reliability_curve(found.chance, found.trial.right, found.trial.face), curve)
+    metadata["label_shift"] = round(label_shift(network, chosen, recipe["size"], shows_bars()), 5)
     atomic_write(out, pack_weights(network, metadata, half=stored_half(weights)))
     for line in lines:
         say(line)
     say(f"  curve: {curve}")
+    if metadata["label_shift"]:
+        side = "right" if metadata["label_shift"] > 0 else "left"
+        say(f"labels: {100 * abs(metadata['label_shift']):.2f} % of the crop {side} of where mirrored copies put them")
     say(f"  wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")

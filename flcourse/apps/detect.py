@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> None:
     from flcourse.apps.inputs import gather
     from flcourse.apps.outputs import OutputFolder
     from flcourse.apps.results import DRAWING, find, result_files, sentence
-    from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker
+    from flcourse.face.landmark_network import DEFAULT_WEIGHTS
+    from flcourse.face.landmarker import FaceLandmarker
     from flcourse.images import read_image
 
     folder = args.out or (None if args.json else Path("outputs"))

@@ -15,7 +15,8 @@ from flcourse.errors import CourseError
 from flcourse.face.detect import DETECTORS, open_detector
 from flcourse.face.detections import Detector, best_match, fit_box_map
 from flcourse.face.draw import close_up
-from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks, Network, OnnxNetwork
+from flcourse.face.landmark_network import DEFAULT_WEIGHTS, Network, OnnxNetwork
+from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
 from flcourse.images import encode_image
 from flcourse.points import Box, BoxMap, face_box, tight_box
 

@@ -26,7 +26,8 @@ from flcourse.face.detect import open_detector
 from flcourse.face.detections import Detector
 from flcourse.face.detector_files import SSD8_NET, SSD8_WEIGHTS, SSD_NET, SSD_WEIGHTS, YUNET, ModelFile
 from flcourse.face.draw import close_up, draw_faces
-from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker, FaceLandmarks
+from flcourse.face.landmark_network import DEFAULT_WEIGHTS
+from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
 from flcourse.face.measure import expression_meters, expression_word, head_pose, measure
 from flcourse.files import find_file
 from flcourse.images import decode_image, image_format, most_megapixels, shrink, to_input, warp

@@ -13,8 +13,8 @@ from flcourse.errors import CourseError, command
 from flcourse.metadata import MOST_BLOCKS, SIDES, WIDTHS
 
 if TYPE_CHECKING:
-    from flcourse.training.nets import Xception
     from flcourse.training.recipes import Recipe
+    from flcourse.training.xception import Xception
 
 LOOP, NET = ("epochs", "batch_size", "lr", "seed"), ("size", "width", "middle_blocks")  # what a recipe's are changed by
 MOST_WORKERS = 256
@@ -139,7 +139,7 @@ def first_weights(args: argparse.Namespace, recipe: "Recipe") -> "tuple[Xception
     A recipe whose stem or exit flow is leaner keeps its own: `train_landmarks` fits the weights to it. Raises
     `CourseError` that names the option where they fit neither the recipe nor what else was asked for.
     """
-    from flcourse.face.landmarker import shipped_weights
+    from flcourse.face.landmark_network import shipped_weights
     from flcourse.training.checkpoints import load_network
 
     path, shipped = Path(args.weights), shipped_weights()
@@ -171,4 +171,5 @@ def first_weights(args: argparse.Namespace, recipe: "Recipe") -> "tuple[Xception
                 f"expected {recipe.middle_blocks} or more"
             )
         return network, replace(recipe, width=theirs["width"])
+    shape |= {"refine": recipe.refine or theirs.get("refine", False)}
     return network, replace(recipe, size=theirs["size"], width=theirs["width"], middle_blocks=blocks, **shape)

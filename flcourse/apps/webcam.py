@@ -30,7 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Follow the faces of a camera or a video."""
     from flcourse.apps.window import webcam
-    from flcourse.face.landmarker import DEFAULT_WEIGHTS, FaceLandmarker
+    from flcourse.face.landmark_network import DEFAULT_WEIGHTS
+    from flcourse.face.landmarker import FaceLandmarker
 
     landmarker = FaceLandmarker(args.weights or DEFAULT_WEIGHTS, detector=args.detector)
     options = {name: getattr(args, name) for name in ("window", "out", "overlay", "smooth", "mirror")}

@@ -17,7 +17,7 @@ from flcourse.data.augment import NO_AUGMENT, Augment
 from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import Face
 from flcourse.errors import CourseError
-from flcourse.face.landmarker import Network
+from flcourse.face.landmark_network import Network
 from flcourse.files import atomic_write, read_bytes
 from flcourse.images import to_input
 from flcourse.points import from01

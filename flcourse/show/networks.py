@@ -10,10 +10,10 @@ from matplotlib.patches import Rectangle
 from torch import nn
 
 from flcourse.errors import CourseError
-from flcourse.face.landmarker import OnnxNetwork
+from flcourse.face.landmark_network import OnnxNetwork
 from flcourse.show.plot import BLUE, GREEN, ORANGE, PINK, Figure
 from flcourse.training.heatmaps import RING
-from flcourse.training.nets import HeatmapHead, Xception
+from flcourse.training.xception import HeatmapHead, Xception
 
 GAP = 0.35  # between two stages, in the width of one
 
@@ -58,6 +58,8 @@ def flows_figure(network: Xception, size: int, in_channels: int = 1) -> Figure:
         stages["pixel\nshuffle"] = (head.up, [head.up], PINK)
         stages["add, ring,\nconvolve"] = (head.join, [head.lateral, head.join], PINK)
         stages["68 maps"] = (head.maps, [head.maps], PINK)
+        if network.refiner is not None:
+            stages["68 points,\nrefined"] = (network.refiner.move, [network.refiner], PINK)
     else:
         stages["exit\nflow"] = (network.exit, [network.exit], GREEN)
         stages["pool,\nlinear"] = (head.linear, [head.linear], PINK)
@@ -65,7 +67,7 @@ def flows_figure(network: Xception, size: int, in_channels: int = 1) -> Figure:
 
     def note(name: str):
         def hook(module, inputs, output) -> None:
-            shapes[name] = tuple(output.shape[1:])
+            shapes[name] = tuple(output.shape[1:]) if output.ndim == 4 else (output[0].numel(),)
 
         return hook
 

@@ -17,9 +17,9 @@ from flcourse.show.widgets import one_line
 from flcourse.training.checkpoints import load_network, read_training, run_folder
 from flcourse.training.config import epoch_batches
 from flcourse.training.loop import evaluate
-from flcourse.training.nets import Xception
 from flcourse.training.recipes import Recipe, describe_training, train_landmarks
 from flcourse.training.session import Clock
+from flcourse.training.xception import Xception
 
 REDRAW_SECONDS = 2.0  # drawing takes a tenth of a second, which training then waits for
 

@@ -20,14 +20,15 @@ from flcourse.data.face_dataset import FaceDataset
 from flcourse.data.imglab import Face, fingerprint, read_face_image, split_faces
 from flcourse.errors import CourseError
 from flcourse.images import to_input, warp
-from flcourse.points import Box, crop_matrix
+from flcourse.points import MIRROR01, Box, crop_matrix, move_points
 from flcourse.training.heatmaps import Calibration, Landmarks, log_spread
 from flcourse.training.losses import measure_points
-from flcourse.training.nets import Xception
+from flcourse.training.xception import Xception
 
 RIGHT = 8.0  # percent of the eye distance: the greatest NME that counts as right
 DRAWS = 6  # hard crops of each face
 BATCH = 32
+SURE = 4  # standard errors, from which a shift of the labels is none by chance
 FEWEST = 8  # photographs: each half's fit then has 24 hard crops, and with fewer it is chance
 
 HARD = Augment(
@@ -100,6 +101,26 @@ def calibrate(network: Xception, faces: Sequence[Face], size: int, seed: int = 0
     # A network that learned little is never sure; faces as they come must pass all the same.
     usual = float(np.quantile(_chance(calibration, trial.plain), 0.01))
     return Calibrated(calibration._replace(accept=min(calibration.accept, usual)), chance, trial)
+
+
+@torch.inference_mode()
+def label_shift(network: Xception, faces: Sequence[Face], size: int, progress: bool = True) -> float:
+    """How far right of a network's answers the faces' points lie, in parts of the crop; 0 where that may be chance.
+
+    A network that was trained on mirrored copies, too, cannot learn it: what lies right in an image lies left in its
+    copy, and it answers the middle. (What lies too low it learns.) Labels that count pixels from 1, or were set with a
+    pointer beside its tip, are of this kind.
+    """
+    dataset = FaceDataset(faces, size, progress=progress)
+    network.eval()
+    shifts = []
+    for i in range(len(dataset)):
+        crop, points01 = dataset[i]
+        found, mirrored = network(torch.stack([crop, crop.flip(2)])).points01.numpy()
+        found = (found + move_points(mirrored, MIRROR01)) / 2
+        shifts.append(float((points01.numpy() - found)[:, 0].mean()))
+    mean, chance = np.mean(shifts), np.std(shifts) / np.sqrt(len(shifts))
+    return float(mean) if abs(mean) > SURE * chance else 0.0
 
 
 def held_out(faces: Sequence[Face], metadata: dict) -> list[Face]:
@@ -175,4 +196,6 @@ def _answers(network: Xception, crops: Tensor) -> Landmarks:
     outputs = [network(part) for part in crops.split(BATCH)]
     if outputs[0].logits is None:
         raise CourseError("a regression network has no maps, and so no confidence to calibrate")
-    return Landmarks(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
+    points, maps = (torch.cat(parts) for parts in zip(*((each.points01, each.maps) for each in outputs), strict=True))
+    first = [each.first01 for each in outputs if each.first01 is not None]
+    return Landmarks(points, maps, torch.cat(first) if first else None)

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from flcourse.errors import CourseError
 from flcourse.files import atomic_write
 from flcourse.metadata import check_metadata, parse_metadata
-from flcourse.training.nets import Xception
+from flcourse.training.xception import Xception
 
-NETWORK_OPTIONS = ("middle_blocks", "stem_stride", "exit_convolutions")  # of `Xception`, as recipes name them
+NETWORK_OPTIONS = ("middle_blocks", "stem_stride", "exit_convolutions", "refine")  # of `Xception`, as recipes name them
 
 
 def pack_weights(model: nn.Module, metadata: dict, half: bool = False) -> bytes:

@@ -34,7 +34,7 @@ from flcourse.training.config import Config
 from flcourse.training.export import to_onnx, write_model
 from flcourse.training.loop import fit
 from flcourse.training.losses import Task
-from flcourse.training.nets import SeparableConv2d
+from flcourse.training.xception import SeparableConv2d
 
 FOUND = 0.4  # score from which the training's own figures count a face as found
 

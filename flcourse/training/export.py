@@ -23,7 +23,7 @@ from flcourse.metadata import SIDES, crop_sizes, least_confidence
 from flcourse.points import crop_matrix
 from flcourse.training.checkpoints import load_network
 from flcourse.training.heatmaps import Calibration, confidence
-from flcourse.training.nets import Xception
+from flcourse.training.xception import Xception
 
 
 class Exported(nn.Module):
@@ -34,17 +34,20 @@ class Exported(nn.Module):
         self.network, self.size = network.eval(), metadata["recipe"]["size"]
         fits = [metadata.get(name) for name in ("calibration", "still_calibration")]
         self.calibration, self.still_calibration = (Calibration(**fit) if fit else None for fit in fits)
+        # Of x and y, see `calibration.label_shift`.
+        self.register_buffer("shift", torch.tensor([metadata.get("label_shift") or 0.0, 0.0]))
         self.outputs = ("points01", "confidence") if self.calibration else ("points01",)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
         output = self.network(crops)
+        points01 = output.points01 + self.shift
         if self.calibration is None:
-            return (output.points01,)
+            return (points01,)
         chance = confidence(output, self.calibration)
         if self.still_calibration:  # finer maps are sharper or less so than coarse ones
             side = torch.ones_like(crops[:, 0, 0]).sum(dim=1)  # px, as a tensor: ONNX chooses by it
             chance = torch.where(side > self.size, confidence(output, self.still_calibration), chance)
-        return output.points01, chance
+        return points01, chance
 
 
 class TorchNetwork:
@@ -56,6 +59,7 @@ class TorchNetwork:
         network, metadata = load_network(path)
         self.name = str(path)
         self.size, self.still_size = crop_sizes(metadata["recipe"])
+        self.label_shift = metadata.get("label_shift") or 0.0
         self._network = Exported(network, metadata)
         self.accept = least_confidence(metadata) if self._network.calibration else 0.0
 

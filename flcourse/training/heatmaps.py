@@ -15,6 +15,7 @@ class Landmarks(NamedTuple):
 
     points01: Tensor  # (N, 68, 2), normalised to the crop
     logits: Tensor | None  # (N, 68, h, w) heatmaps before their softmax; None from the regression head
+    first01: Tensor | None = None  # (N, 68, 2) the maps' own means, where a `PointRefiner` moved the points from them
 
     @property
     def maps(self) -> Tensor:
@@ -49,17 +50,29 @@ class Calibration(NamedTuple):
     accept: float = ACCEPT  # the confidence from which this network's answers count as faces
 
 
+def spread(logits: Tensor, means01: Tensor, ring: int = RING) -> Tensor:
+    """How far each map's probability lies from its mean, along x and y: (N, 68, 2), mean squares in parts of the crop.
+
+    `logits` (N, 68, h, w) are the maps, `means01` (N, 68, 2) their `soft_argmax`.
+    """
+    height, width = logits.shape[2:]
+    probabilities = logits.flatten(2).softmax(dim=2).unflatten(2, (height, width))
+    x = cell_centres(width, ring, logits) - means01[..., :1]  # (N, 68, w)
+    y = cell_centres(height, ring, logits) - means01[..., 1:]
+    squares = (probabilities.sum(dim=2) * x**2).sum(dim=2), (probabilities.sum(dim=3) * y**2).sum(dim=2)
+    return torch.stack(squares, dim=2)
+
+
 def log_spread(output: Landmarks, ring: int = RING) -> Tensor:
     """How far the maps' probability lies from its own mean: the log of the mean square in cells, of N crops (N,).
 
     Averaged over the 68 maps. Sharp single peaks have little spread, blurred maps or those with several peaks much.
     """
+    means01 = output.points01 if output.first01 is None else output.first01
     height, width = output.maps.shape[2:]
-    probabilities = output.maps.flatten(2).softmax(dim=2).unflatten(2, (height, width))
-    x = (cell_centres(width, ring, output.maps) - output.points01[..., :1]) * (width - 2 * ring)  # (N, 68, w), cells
-    y = (cell_centres(height, ring, output.maps) - output.points01[..., 1:]) * (height - 2 * ring)
-    square = (probabilities.sum(dim=2) * x**2).sum(dim=2) + (probabilities.sum(dim=3) * y**2).sum(dim=2)  # (N, 68)
-    return square.clamp(min=1e-6).log().mean(dim=1)
+    x, y = spread(output.maps, means01, ring).unbind(dim=2)
+    cells = x * (width - 2 * ring) ** 2 + y * (height - 2 * ring) ** 2  # (N, 68)
+    return cells.clamp(min=1e-6).log().mean(dim=1)
 
 
 def confidence(output: Landmarks, calibration: Calibration) -> Tensor:

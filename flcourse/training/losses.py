@@ -62,6 +62,7 @@ def wing_loss(output: Landmarks, points01: Tensor) -> Tensor:
 
 
 MAP_SIGMA = 1.0  # cells: what a map should look like around its point
+FIRST_WEIGHT = 0.5  # of where the maps said that points are, before they were refined
 MAP_WEIGHT = 0.02  # brings the maps' term to the size of the points' (about 0.01 each, late in training)
 
 
@@ -70,7 +71,7 @@ def heatmap_loss(output: Landmarks, points01: Tensor) -> Tensor:
 
     The second term is Nibali et al.'s regulariser (2018), with Kullback-Leibler instead of Jensen-Shannon: it keeps
     every map one sharp peak, whose width tells how sure the network is (`heatmaps.confidence`). Points beyond the maps
-    have only the first term.
+    have only the first term. Where points were refined, the maps' own means have half a smooth L1 beside theirs.
     """
     ring = RING
     height, width = output.maps.shape[2:]
@@ -85,7 +86,10 @@ def heatmap_loss(output: Landmarks, points01: Tensor) -> Tensor:
     inside = ((points01 > -reach) & (points01 < 1 + reach)).all(dim=2)  # (N, 68)
     log_probabilities = output.maps.flatten(2).log_softmax(dim=2)
     divergence = F.kl_div(log_probabilities, target.flatten(2), reduction="none").sum(dim=2)  # (N, 68)
-    return smooth_l1_loss(output, points01) + MAP_WEIGHT * (divergence * inside).mean()
+    loss = smooth_l1_loss(output, points01) + MAP_WEIGHT * (divergence * inside).mean()
+    if output.first01 is not None:
+        loss = loss + FIRST_WEIGHT * smooth_l1_loss(Landmarks(output.first01, None), points01)
+    return loss
 
 
 LID_PAIRS = ((37, 41), (38, 40), (43, 47), (44, 46))  # upper and lower lid

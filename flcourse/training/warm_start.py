@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from flcourse.training.nets import EXIT_CHANNELS, Xception
+from flcourse.training.xception import EXIT_CHANNELS, Xception
 
 
 def with_middle_blocks(weights: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
@@ -36,6 +36,17 @@ def with_exit_convolutions(weights: dict[str, Tensor], network: Xception) -> dic
     anew = [name for name in ("head.up.0.weight", "head.linear.weight") if name in own]
     rest = {name: value for name, value in weights.items() if not name.startswith(("exit.4.", "exit.5."))}
     return rest | {name: own[name] for name in anew}
+
+
+def with_refiner(weights: dict[str, Tensor], network: Xception) -> dict[str, Tensor]:
+    """An `Xception`'s weights with `network`'s refiner where they have none, which moves no point yet.
+
+    Without it where `network` has none.
+    """
+    prefix = "refiner."
+    own = {name: value for name, value in network.state_dict().items() if name.startswith(prefix)}
+    rest = {name: value for name, value in weights.items() if own or not name.startswith(prefix)}
+    return own | rest
 
 
 def with_stem_stride(weights: dict[str, Tensor], stride: int) -> dict[str, Tensor]:
