@@ -247,7 +247,7 @@ def test_evaluate_as_in_video(astronaut_xml):
     live, still = (
         json.loads(flcourse("evaluate", astronaut_xml, "--json", *how).stdout) for how in (["--live"], ["--tta", 1])
     )
-    assert (live["tta"], live["size"], still["tta"], still["size"]) == (1, 256, 1, 320)
+    assert (live["tta"], live["size"], still["tta"], still["size"]) == (1, 224, 1, 320)
     assert live["nme"] != still["nme"] and abs(live["nme"] - still["nme"]) < 1
     assert "not allowed with" in flcourse("evaluate", astronaut_xml, "--live", "--tta", 2, code=2).stderr
 
@@ -526,9 +526,10 @@ def test_training_goes_on_from_shipped_weights_in_their_shape(tmp_path, capsys):
     recipe = load_network(tmp_path / "run" / "best.safetensors")[1]["recipe"]
     assert (recipe["width"], recipe["size"], recipe["middle_blocks"]) == (
         0.5,
-        256,
+        224,
         1,
     )  # its own, but for what was asked
+    assert recipe["refine"] is True
     capsys.readouterr()
     shipped = Path(weights.__file__).parent / "xception.safetensors"
     for name in ("xception", shipped):

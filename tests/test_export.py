@@ -17,7 +17,7 @@ from flcourse.face.landmark_network import OnnxNetwork
 from flcourse.face.landmarker import FaceLandmarker
 from flcourse.points import Box, BoxMap, from01
 from flcourse.training.checkpoints import load_network
-from flcourse.training.export import drawn_crops, export_onnx, quantize_onnx
+from flcourse.training.export import LARGE, TorchNetwork, drawn_crops, export_onnx, quantize_onnx
 from flcourse.training.heatmaps import Calibration, confidence
 from flcourse.training.xception import Xception
 
@@ -42,7 +42,7 @@ def test_onnx_gives_pytorchs_points(tmp_path, head, refine, half):
     export_onnx(network, metadata, tmp_path / "net.onnx", half)
     if half:
         for parameter in [*network.parameters(), *network.buffers()]:
-            if parameter.numel() >= 1024:
+            if parameter.numel() >= LARGE:
                 parameter.data = parameter.data.half().float()
     session = onnxruntime.InferenceSession((tmp_path / "net.onnx").read_bytes())
     for n in (1, 5):  # any number of faces
@@ -99,15 +99,17 @@ class Astronaut:
 
 def test_the_shipped_files_are_one_network():
     """The same points to 0.01 px, by ONNX Runtime and by PyTorch, both from half precision and batch norms unfolded."""
+    by_torch, by_onnx = TorchNetwork(SHIPPED), FaceLandmarker(detector=None).network
+    for size in (by_torch.size, by_torch.still_size):
+        crops = drawn_crops(size, faces=4)
+        wanted, found = by_torch(crops), by_onnx(crops)
+        assert np.abs(from01(found["points01"], size) - from01(wanted["points01"], size)).max() < 0.01
+        assert np.abs(found["confidence"] - wanted["confidence"]).max() < 1e-3
     network, metadata = load_network(SHIPPED)
-    crops = drawn_crops(metadata["recipe"]["size"], faces=4)
     with torch.inference_mode():
-        output = network(torch.from_numpy(crops))
-    found = FaceLandmarker(detector=None).network(crops)
-    size = metadata["recipe"]["size"]
-    assert np.abs(from01(found["points01"], size) - from01(output.points01.numpy(), size)).max() < 0.01
-    wanted = confidence(output, Calibration(**metadata["calibration"]))
-    assert np.abs(found["confidence"] - wanted.numpy()).max() < 1e-3
+        plain = network(torch.from_numpy(drawn_crops(by_torch.size, faces=4))).points01.numpy()
+    shift = by_torch(drawn_crops(by_torch.size, faces=4))["points01"] - plain
+    assert shift == pytest.approx(np.broadcast_to([metadata["label_shift"], 0], shift.shape), abs=1e-6)
 
 
 def test_batch_norms_are_folded():

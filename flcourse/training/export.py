@@ -25,6 +25,8 @@ from flcourse.training.checkpoints import load_network
 from flcourse.training.heatmaps import Calibration, confidence
 from flcourse.training.xception import Xception
 
+LARGE = 5000  # numbers, from which a tensor is stored in half precision: the first layers' rounding is felt most
+
 
 class Exported(nn.Module):
     """A network with the outputs that the using wing reads: points and, where it was calibrated, confidence."""
@@ -136,7 +138,7 @@ def _store_half(model: onnx.ModelProto) -> None:
     casts = []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if values.dtype == np.float32 and values.size >= 1024:
+        if values.dtype == np.float32 and values.size >= LARGE:
             name = tensor.name
             tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
             casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
