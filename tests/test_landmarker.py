@@ -320,6 +320,16 @@ def test_what_the_detector_doubts_is_a_face_where_the_network_is_sure():
     assert all(doubted[20:]) and not any(found[20:])  # a cup, stars and craters
 
 
+def test_of_thousands_of_doubts_the_likeliest_are_looked_into(monkeypatch):
+    landmarker, looked = FaceLandmarker(), []
+    monkeypatch.setattr(landmarker, "_is_sure", lambda image, found: looked.append(found.score) or True)
+    stars = np.tile(data.hubble_deep_field(), (3, 3, 1))
+    candidates = [each.score for each in landmarker.detector.candidates(stars)]
+    found = [each.score for each in landmarker.detect(stars)]
+    assert len(candidates) > 100 + sum(score >= 0.5 for score in candidates)
+    assert len(looked) == 100 and found == candidates[: len(found)] and found[-100:] == looked
+
+
 def test_a_threshold_that_is_given_holds():
     image = next(image for seed in range(20) if FaceLandmarker()(image := turned(draw_face(seed), 60)))
     strict = FaceLandmarker()

@@ -13,6 +13,7 @@ from flcourse.face.landmark_network import DEFAULT_WEIGHTS, Network, OnnxNetwork
 from flcourse.images import as_rgb, to_input, warp
 from flcourse.points import FARTHEST, MIRROR01, Box, apply, crop_matrix, face_box, from01, invert, is_sound, move_points
 
+DOUBTS = 100  # that are looked into, the likeliest: pictures of stars or leaves can have thousands
 SURE = 0.5  # confidence from which what the detector doubts is a face
 
 TTA_VIEWS = (1, 2, 4)
@@ -94,7 +95,8 @@ class FaceLandmarker:
         if not isinstance(self.detector, CourseDetector):
             return self.detector(image)
         found = self.detector.candidates(image)
-        return [each for each in found if each.score >= self.detector.threshold or self._is_sure(image, each)]
+        sure = sum(each.score >= self.detector.threshold for each in found)
+        return found[:sure] + [each for each in found[sure : sure + DOUBTS] if self._is_sure(image, each)]
 
     def _is_sure(self, image: np.ndarray, found: Detection) -> bool:
         """Whether the network sees a face; in one view of the smaller size, as most of what is doubted is none."""
