@@ -128,6 +128,8 @@ EXPERIMENTS = {
             FINE_EPOCHS,
             size=256,
             width=LIGHT,
+            still_size=None,
+            refine=False,  # what ships got its refiner afterwards, everything else as it was: see the model card
             config=replace(RECIPES["course"].config, epochs=FINE_EPOCHS),
             augment=replace(RECIPES["course"].augment, shut_eyes=0.2, dark=0.1),
         ),

@@ -1,7 +1,7 @@
 """A landmark network and the face detectors measured against annotated faces. Torch only for PyTorch's weights."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -13,7 +13,7 @@ from flcourse.apps.outputs import OutputFolder
 from flcourse.data.imglab import Face, read_face_image, read_imglab
 from flcourse.errors import CourseError
 from flcourse.face.detect import DETECTORS, open_detector
-from flcourse.face.detections import Detector, best_match, fit_box_map
+from flcourse.face.detections import Detection, best_match, fit_box_map
 from flcourse.face.draw import close_up
 from flcourse.face.landmark_network import DEFAULT_WEIGHTS, Network, OnnxNetwork
 from flcourse.face.landmarker import FaceLandmarker, FaceLandmarks
@@ -32,9 +32,9 @@ def open_network(weights: str | None) -> Network:
     return OnnxNetwork(weights or DEFAULT_WEIGHTS)
 
 
-def detected_box(detector: Detector, image: np.ndarray, face: Face) -> Box | None:
+def detected_box(detect: Callable[[np.ndarray], list[Detection]], image: np.ndarray, face: Face) -> Box | None:
     """The detector's own box for an annotated face, or None where it missed it."""
-    found = best_match(detector(image), face.box)
+    found = best_match(detect(image), face.box)
     return found and found.box
 
 
@@ -65,8 +65,8 @@ def predict(
         elif detector is None:
             box = face.box
         else:
-            match = best_match(landmarker.detect(image), face.box)
-            box = match and detector.box_map(match.box)
+            own = detected_box(landmarker.detect, image, face)
+            box = own and detector.box_map(own)
         if box:
             found += landmarker.at(image, [box], tta=tta, size=size)
             kept.append(face)

@@ -74,7 +74,7 @@ class OnnxNetwork:
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.metadata = metadata
         self.held_out = HeldOut.read(metadata)
-        self.label_shift = metadata.get("label_shift") or 0.0
+        self.label_shift = metadata.get("label_shift", 0.0)
         # Without a confidence the detector's score is all there is.
         self.accept = least_confidence(metadata) if "confidence" in self._outputs else 0.0
 

@@ -110,16 +110,20 @@ class BrowserCamera(LastFrame, Noted, anywidget.AnyWidget):
                     self.session = ""
                 elif session == self.session and kind == "frame" and content["number"] > self._number:
                     self._number = content["number"]
-                    frame = decode_image(buffers[0] if buffers else b"", "the browser's image")
-                    self._loop.mirror = bool(content.get("mirrored", False))
-                    image = self._loop(frame, float(content["time"]))
-                    said = {"kind": "answer", "session": session, "number": self._number, "faces": len(self.faces)}
-                    if image is not None:  # else it was closed meanwhile
-                        more, data = self._answer(image)
-                        self.send(said | more, [data])
+                    self._look(content, buffers)
             except Exception as problem:  # the learner's own function: whatever it raises belongs into the widget
                 self.error = one_line(problem)
                 self.stop()
+
+    def _look(self, content: dict, buffers: list) -> None:
+        """Look at a frame and answer its message."""
+        frame = decode_image(buffers[0] if buffers else b"", "the browser's image")
+        self._loop.mirror = bool(content.get("mirrored", False))
+        image = self._loop(frame, float(content["time"]))
+        said = {"kind": "answer", "session": content["session"], "number": content["number"], "faces": len(self.faces)}
+        if image is not None:  # else it was closed meanwhile
+            more, data = self._answer(image)
+            self.send(said | more, [data])
 
     def _answer(self, image: np.ndarray) -> tuple[dict, bytes]:
         """What the browser shows: points to draw over its own video, or the image that was drawn on."""

@@ -103,7 +103,6 @@ def calibrate(network: Xception, faces: Sequence[Face], size: int, seed: int = 0
     return Calibrated(calibration._replace(accept=min(calibration.accept, usual)), chance, trial)
 
 
-@torch.inference_mode()
 def label_shift(network: Xception, faces: Sequence[Face], size: int, progress: bool = True) -> float:
     """How far right of a network's answers the faces' points lie, in parts of the crop; 0 where that may be chance.
 
@@ -112,13 +111,10 @@ def label_shift(network: Xception, faces: Sequence[Face], size: int, progress: b
     pointer beside its tip, are of this kind.
     """
     dataset = FaceDataset(faces, size, progress=progress)
-    network.eval()
-    shifts = []
-    for i in range(len(dataset)):
-        crop, points01 = dataset[i]
-        found, mirrored = network(torch.stack([crop, crop.flip(2)])).points01.numpy()
-        found = (found + move_points(mirrored, MIRROR01)) / 2
-        shifts.append(float((points01.numpy() - found)[:, 0].mean()))
+    crops, points01 = (torch.stack(part) for part in zip(*(dataset[i] for i in range(len(dataset))), strict=True))
+    found, mirrored = (_answers(network, views).points01.numpy() for views in (crops, crops.flip(3)))
+    middle = (found + move_points(mirrored, MIRROR01)) / 2
+    shifts = (points01.numpy() - middle)[..., 0].mean(axis=1)  # (faces,)
     mean, chance = np.mean(shifts), np.std(shifts) / np.sqrt(len(shifts))
     return float(mean) if abs(mean) > SURE * chance else 0.0
 

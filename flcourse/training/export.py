@@ -37,7 +37,7 @@ class Exported(nn.Module):
         fits = [metadata.get(name) for name in ("calibration", "still_calibration")]
         self.calibration, self.still_calibration = (Calibration(**fit) if fit else None for fit in fits)
         # Of x and y, see `calibration.label_shift`.
-        self.register_buffer("shift", torch.tensor([metadata.get("label_shift") or 0.0, 0.0]))
+        self.register_buffer("shift", torch.tensor([metadata.get("label_shift", 0.0), 0.0]))
         self.outputs = ("points01", "confidence") if self.calibration else ("points01",)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
@@ -61,7 +61,7 @@ class TorchNetwork:
         network, metadata = load_network(path)
         self.name = str(path)
         self.size, self.still_size = crop_sizes(metadata["recipe"])
-        self.label_shift = metadata.get("label_shift") or 0.0
+        self.label_shift = metadata.get("label_shift", 0.0)
         self._network = Exported(network, metadata)
         self.accept = least_confidence(metadata) if self._network.calibration else 0.0
 
